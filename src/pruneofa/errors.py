@@ -1,0 +1,20 @@
+"""The package's exceptions: each also is the built-in that a caller would catch.
+
+A message names the field, the value, what is allowed and the remedy.
+"""
+
+
+class PruneofaError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigurationError(PruneofaError, ValueError):
+    """A setting (recipe key, flag, argument) is unknown, out of range, or contradicts another."""
+
+
+class DataError(PruneofaError, ValueError):
+    """Input data is missing, empty, or not in the form that was announced."""
+
+
+class CheckpointError(PruneofaError, ValueError):
+    """A file or folder that holds a model is missing, damaged, or not what it says it is."""
