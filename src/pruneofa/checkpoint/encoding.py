@@ -1,0 +1,135 @@
+"""How each tensor of a model goes into a compressed file: which encoding pays, and its sections."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruneofa.checkpoint.bitmask import encode_bitmask, encoded_bytes
+from pruneofa.checkpoint.dtypes import DTYPES_BY_CODE, DType, count_nonzero
+from pruneofa.checkpoint.int8 import grid_integers, quantize_per_channel
+from pruneofa.checkpoint.layout import BITMASK, BITMASK_INT8, DENSE, TensorEntry
+from pruneofa.checkpoint.model_folder import ModelFolder
+from pruneofa.checkpoint.safetensors_file import Section
+from pruneofa.errors import CheckpointError
+
+__all__ = ["EncodedTensor", "encode_tensor"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EncodedTensor:
+    """One tensor ready to be written.
+
+    Attributes:
+        entry: Its line in the manifest.
+        sections: What is stored.
+        zeros: Elements that are +0.0 when decompressed.
+        new_scale: float32 [R], where it was quantized here and not before; else None.
+        off_grid: Whether it has an int8 scale but is not on that grid, so that it is stored as it is.
+    """
+
+    entry: TensorEntry
+    sections: tuple[Section, ...]
+    zeros: int
+    new_scale: NDArray[np.float32] | None = None
+    off_grid: bool = False
+
+
+def encode_tensor(folder: ModelFolder, name: str, *, prunable: bool, quantize: bool) -> EncodedTensor:
+    """Encode one tensor of a model folder.
+
+    A matrix becomes a bit mask where it is `prunable` or where that takes fewer bytes; its values become int8 where the
+    folder holds a scale for it that reproduces every value bit for bit.
+
+    Args:
+        folder: The opened model folder.
+        name: The tensor.
+        prunable: Whether the manifest names it among the encoder's or pooler's weights.
+        quantize: Whether to quantize it here (lossy) if the folder holds no scale for it.
+
+    Raises:
+        CheckpointError: It shall be quantized but holds NaN or infinity; or its scale is malformed.
+    """
+    info = folder.info(name)
+    shape, dtype = info.shape, info.dtype
+    weight = folder.tensor(name)
+    dense = EncodedTensor(
+        TensorEntry(name, dtype, shape, DENSE),
+        (Section(name, _stored(dtype), shape, lambda: folder.tensor(name)),),
+        info.size - count_nonzero(weight),
+    )
+    if len(shape) != 2 or _names_collide(folder, name):
+        return dense
+    integers, scale, new_scale, off_grid = _integers(folder, name, weight, quantize=quantize and prunable)
+    values = weight if integers is None else integers
+    nonzero = count_nonzero(values)
+    scales = 0 if scale is None else scale.size
+    pays = encoded_bytes(shape[0], shape[1], nonzero, values.dtype.itemsize, scales) < info.nbytes
+    if not (prunable or pays):
+        return EncodedTensor(dense.entry, dense.sections, dense.zeros, off_grid=off_grid)
+    entry = TensorEntry(name, dtype, shape, BITMASK if integers is None else BITMASK_INT8)
+    return EncodedTensor(entry, _sections(entry, values, scale), info.size - nonzero, new_scale, off_grid)
+
+
+def _integers(
+    folder: ModelFolder, name: str, weight: NDArray[Any], *, quantize: bool
+) -> tuple[NDArray[np.int8] | None, NDArray[np.float32] | None, NDArray[np.float32] | None, bool]:
+    """(q, scale, scale again if it is new, whether the folder's scale did not fit); q is None for a float tensor."""
+    dtype = folder.info(name).dtype
+    if not dtype.is_float:
+        return None, None, None, False
+    scale = folder.scale(name)
+    if scale is not None:
+        integers = grid_integers(weight, scale, dtype)
+        if integers is not None:
+            return integers, scale, None, False
+        logger.warning(
+            "%s: the weight %s does not lie on the int8 grid of its scale (a value is no whole multiple of it, or is "
+            "-0.0); it is stored as %s. Quantize the model again if it should be int8.",
+            folder.path,
+            name,
+            dtype.name,
+        )
+        return None, None, None, True
+    if not quantize:
+        return None, None, None, False
+    quantized = quantize_per_channel(weight, dtype)
+    if quantized is None:
+        raise CheckpointError(
+            f"{folder.path}: the weight {name!r} holds NaN or infinity, int8 needs finite values; check it"
+        )
+    return quantized[0], quantized[1], quantized[1], False
+
+
+def _sections(entry: TensorEntry, values: NDArray[Any], scale: NDArray[np.float32] | None) -> tuple[Section, ...]:
+    rows, columns = entry.shape
+    encoded = encode_bitmask(values)
+    arrays: dict[str, NDArray[Any]] = {
+        f"{entry.name}.shape": np.array([rows, columns], dtype="<i8"),
+        f"{entry.name}.compressed": encoded.compressed,
+        f"{entry.name}.bitmask": encoded.bitmask,
+        f"{entry.name}.row_offsets": encoded.row_offsets,
+    }
+    if scale is not None:
+        arrays[f"{entry.name}.scale"] = scale
+    return tuple(
+        Section(name, spec.dtype, arrays[name].shape, _giving(arrays[name])) for name, spec in entry.sections().items()
+    )
+
+
+def _giving(array: NDArray[Any]) -> Callable[[], NDArray[Any]]:
+    return lambda: array
+
+
+def _stored(dtype: DType) -> DType:
+    return DTYPES_BY_CODE[dtype.stored_code]
+
+
+def _names_collide(folder: ModelFolder, name: str) -> bool:
+    parts = ("shape", "compressed", "bitmask", "row_offsets", "scale")
+    return any(f"{name}.{part}" in folder.names for part in parts)

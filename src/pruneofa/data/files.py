@@ -1,0 +1,185 @@
+"""Rows from text, JSON lines, CSV and TSV files, plain or compressed, read as a stream.
+
+A file's last extension but the compression decides: `.txt` one document per block of lines between blank lines
+(column `text`); `.jsonl`, `.json` one object per line; `.csv` with quoting; `.tsv` split at tabs without quoting (as
+GLUE's files need). CSV and TSV start with a line of column names. All are UTF-8.
+"""
+
+import bz2
+import csv
+import gzip
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from pruneofa.data.rows import Row
+from pruneofa.errors import DataError
+
+__all__ = ["is_row_file", "read_row_file"]
+
+# A line, or a document of a text file, is held in memory whole: a damaged or hostile file must not take all of it.
+_MAX_RECORD_BYTES = 64 * 2**20
+
+_OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+def is_row_file(path: Path) -> bool:
+    """Whether the file's extension is one that `read_row_file` reads."""
+    return _extension(path) in _READERS
+
+
+def read_row_file(path: Path) -> Iterator[Row]:
+    """Yield the rows of one file.
+
+    Raises:
+        DataError: unknown extension, unreadable, damaged or undecodable file, a broken line, a row with more or fewer
+            fields than the header, no row at all.
+    """
+    extension = _extension(path)
+    if extension not in _READERS:
+        raise DataError(
+            f"{path}: unknown extension {extension!r}; known: {', '.join(sorted(_READERS))}, "
+            f"each plain or followed by {', '.join(sorted(_OPENERS))}"
+        )
+    empty = True
+    for row in _READERS[extension](path):
+        empty = False
+        yield row
+    if empty:
+        raise DataError(f"{path} is empty: it holds no row; check the file or take it out of the source")
+
+
+def _extension(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _OPENERS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line number (from 1) and text of each line, line end kept."""
+    opener = _OPENERS.get(path.suffix.lower())
+    number = 0
+    try:
+        with cast(BinaryIO, opener(path) if opener else path.open("rb")) as file:
+            while raw := file.readline(_MAX_RECORD_BYTES + 1):
+                number += 1
+                if len(raw) > _MAX_RECORD_BYTES:
+                    raise DataError(f"{path}:{number}: a line longer than {_MAX_RECORD_BYTES} bytes; split it")
+                yield number, _decode(raw, path, number)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        damaged = "" if isinstance(error, PermissionError) or opener is None else " (damaged or cut short?)"
+        raise DataError(f"{path}: can't be read after line {number}{damaged}: {error}") from error
+
+
+def _decode(raw: bytes, path: Path, number: int) -> str:
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}:{number}: not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1}); "
+            f"convert the file, for example with iconv -t utf-8"
+        ) from error
+
+
+def _read_text(path: Path) -> Iterator[Row]:
+    block: list[str] = []
+    start = size = 0
+    for number, line in _lines(path):
+        if line.strip():
+            if not block:
+                start = number
+            block.append(line)
+            size += len(line)
+            if size > _MAX_RECORD_BYTES:
+                raise DataError(
+                    f"{path}:{start}: a document of more than {_MAX_RECORD_BYTES} characters; "
+                    f"put a blank line between documents"
+                )
+        elif block:
+            yield Row({"text": "".join(block).strip()}, f"{path}:{start}")
+            block, size = [], 0
+    if block:
+        yield Row({"text": "".join(block).strip()}, f"{path}:{start}")
+
+
+def _read_json_lines(path: Path) -> Iterator[Row]:
+    remedy = 'each line must be one JSON object, like {"text": "..."}'
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            if "\\ud" in line.lower():  # half of a surrogate pair is legal JSON but no text
+                json.dumps(values, ensure_ascii=False).encode("utf-8")
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}:{number}: broken JSON ({error}); {remedy}") from error
+        if not isinstance(values, dict):
+            raise DataError(f"{path}:{number}: a JSON {type(values).__name__}, not an object; {remedy}")
+        yield Row(values, f"{path}:{number}")
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    # strict: else a quote that is never closed swallows the rest of the file without a word.
+    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+    header: list[str] | None = None
+    while True:
+        start = reader.line_num + 1
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{start}: broken CSV ({error}); write a quote inside a quoted field twice, or use JSON lines"
+            ) from error
+        if fields is None:
+            return
+        if not fields:
+            continue
+        if header is None:
+            header = _header(fields, path)
+        else:
+            yield _row(header, fields, path, start)
+
+
+def _read_tsv(path: Path) -> Iterator[Row]:
+    header: list[str] | None = None
+    for number, line in _lines(path):
+        line = line.removesuffix("\n").removesuffix("\r")
+        if not line:
+            continue
+        fields = line.split("\t")
+        if header is None:
+            header = _header(fields, path)
+        else:
+            yield _row(header, fields, path, number)
+
+
+def _header(fields: list[str], path: Path) -> list[str]:
+    doubles = sorted({name for name in fields if fields.count(name) > 1})
+    if doubles:
+        raise DataError(
+            f"{path}:1: the header names a column twice: {', '.join(map(repr, doubles))}; rename one, "
+            f"or put a line of column names first if there is none"
+        )
+    return fields
+
+
+def _row(header: list[str], fields: list[str], path: Path, number: int) -> Row:
+    if len(fields) != len(header):
+        raise DataError(
+            f"{path}:{number}: {len(fields)} fields where the header has {len(header)} ({', '.join(header[:20])}); "
+            f"correct the row"
+        )
+    return Row(dict(zip(header, fields, strict=True)), f"{path}:{number}")
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".txt": _read_text,
+    ".jsonl": _read_json_lines,
+    ".json": _read_json_lines,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+}

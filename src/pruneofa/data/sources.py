@@ -1,0 +1,148 @@
+"""Where rows come from: files, folders, globs, built-in data sets, the Hugging Face hub.
+
+A source is a string, or a list of them that are read one after the other:
+
+- a file, a folder (every known file below it, in order of name) or a glob (`data/**/*.txt`); see `pruneofa.data.files`;
+- `package:MODULE/path`: a file or folder inside an installed package;
+- `rotten_tomatoes:PART`: the demo's data, see `pruneofa.data.rotten_tomatoes`;
+- `hub:NAME[/CONFIG][:SPLIT]`: a data set of the Hugging Face hub (split `train` if none is named).
+"""
+
+import glob
+import hashlib
+import itertools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pruneofa.data import rotten_tomatoes
+from pruneofa.data.files import is_row_file, read_row_file
+from pruneofa.data.packaged import PACKAGE_PREFIX, packaged_path
+from pruneofa.data.rows import Row
+from pruneofa.errors import DataError
+
+__all__ = ["describe_source", "read_rows"]
+
+_logger = logging.getLogger(__name__)
+
+_HUB_PREFIX = "hub:"
+_ROTTEN_TOMATOES_PREFIX = "rotten_tomatoes:"
+
+
+def read_rows(source: str | list[str]) -> Iterator[Row]:
+    """Stream the rows of a source; each is a dict (column -> value) with its `origin`.
+
+    That files exist and names are known is checked at the call, what they hold while it is read.
+
+    Raises:
+        DataError: a missing file, a glob or folder without a file, an unknown part, and all faults of the files.
+    """
+    return itertools.chain.from_iterable([_open(item) for item in _items(source)])
+
+
+def describe_source(source: str | list[str]) -> list[dict[str, Any]]:
+    """What a source consists of, so that a change of it can be told: files with their size and SHA-256.
+
+    A hub data set is described by its name alone.
+    """
+    described: list[dict[str, Any]] = []
+    for item in _items(source):
+        if item.startswith(_HUB_PREFIX):
+            described.append({"source": item})
+        elif item.startswith(_ROTTEN_TOMATOES_PREFIX):
+            described.append({"source": item, **_fingerprint(rotten_tomatoes.data_file())})
+        else:
+            described += [{"source": item, "file": str(path), **_fingerprint(path)} for path in _files(item)]
+    return described
+
+
+def _items(source: str | list[str]) -> list[str]:
+    items = [source] if isinstance(source, str) else list(source)
+    if not items or not all(isinstance(item, str) and item.strip() for item in items):
+        raise DataError(f"the source {source!r} is empty; name a file, folder, glob or data set")
+    return items
+
+
+def _open(item: str) -> Iterator[Row]:
+    if item.startswith(_HUB_PREFIX):
+        return _read_hub(item)
+    if item.startswith(_ROTTEN_TOMATOES_PREFIX):
+        return rotten_tomatoes.read_part(item.removeprefix(_ROTTEN_TOMATOES_PREFIX))
+    return itertools.chain.from_iterable(read_row_file(path) for path in _files(item))
+
+
+def _files(item: str) -> list[Path]:
+    path = packaged_path(item) if item.startswith(PACKAGE_PREFIX) else Path(item).expanduser()
+    if path.is_dir():
+        return _files_below(path)
+    if path.exists():
+        return [path]
+    if glob.has_magic(item):
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        found = sorted(file for file in map(Path, matches) if file.is_file())
+        if not found:
+            raise DataError(f"the glob {item!r} matches no file; check the path and the pattern")
+        return found
+    known = f"{_HUB_PREFIX}NAME, {_ROTTEN_TOMATOES_PREFIX}PART"
+    raise DataError(f"no file or folder {item!r}; give an existing path, a glob that matches, or one of: {known}")
+
+
+def _files_below(folder: Path) -> list[Path]:
+    every = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    known = [path for path in every if is_row_file(path)]
+    if not known:
+        raise DataError(f"the folder {folder} holds no .txt, .jsonl, .json, .csv or .tsv file; check the path")
+    if len(known) < len(every):
+        _logger.info(
+            "%s: %d of %d files have another extension and are not read", folder, len(every) - len(known), len(every)
+        )
+    return known
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error}") from error
+
+
+def _read_hub(item: str) -> Iterator[Row]:
+    name, _, split = item.removeprefix(_HUB_PREFIX).partition(":")
+    data_set = _load_hub(item, name, split or "train")
+    classes = {
+        column: feature.names for column, feature in (data_set.features or {}).items() if hasattr(feature, "names")
+    }
+    for number, values in enumerate(data_set):
+        row = Row(values, f"{item} row {number + 1}")
+        for column, names in classes.items():  # a class is stored by number; negative means that it is withheld
+            value = row[column]
+            row[column] = names[value] if isinstance(value, int) and value >= 0 else None
+        yield row
+    if not data_set.num_rows:
+        raise DataError(f"{item} has no rows; name another split as {_HUB_PREFIX}{name}:SPLIT")
+
+
+def _load_hub(item: str, name: str, split: str) -> Any:
+    import datasets
+
+    # OWNER/NAME and NAME/CONFIG look the same: the first is tried first.
+    parts = name.split("/")
+    readings: list[tuple[str, str | None]] = [("/".join(parts[:2]), "/".join(parts[2:]) or None)]
+    if len(parts) == 2:
+        readings.append((parts[0], parts[1]))
+    failures = []
+    for path, config in readings:
+        try:
+            return datasets.load_dataset(path, config, split=split)
+        except Exception as error:  # the library and its network layer raise a dozen unrelated types
+            failures.append(f"{path}{f' ({config})' if config else ''}: {type(error).__name__}: {str(error)[:300]}")
+    raise DataError(
+        f"{item}: can't be loaded from the Hugging Face hub; check the name, the split and the network, "
+        f"or give local files. {' | '.join(failures)}"
+    )

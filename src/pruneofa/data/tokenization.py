@@ -1,0 +1,66 @@
+"""What the data modules need to know of a tokenizer: identity, frame tokens, special ids, length limit."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from pruneofa.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["check_max_length", "frame_tokens", "special_token_mask", "tokenizer_hash"]
+
+
+def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 of the tokenizer's rules and vocabulary.
+
+    Truncation and padding are left out: every call of a tokenizer changes them, they are no part of what it is.
+    """
+    rules = json.loads(_backend(tokenizer).to_str())
+    rules["truncation"] = rules["padding"] = None
+    return hashlib.sha256(json.dumps(rules, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def frame_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, int]:
+    """Ids of the token that opens a sequence and of the one that closes a segment: [CLS], [SEP] or <s>, </s>.
+
+    Raises:
+        DataError: the tokenizer has none.
+    """
+    start = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    if start is None or end is None:
+        raise DataError(
+            f"the tokenizer {type(tokenizer).__name__} has no token that opens and none that closes a sequence "
+            f"(like [CLS] and [SEP]); use the tokenizer of a BERT-like encoder"
+        )
+    return int(start), int(end)
+
+
+def special_token_mask(tokenizer: "PreTrainedTokenizerBase") -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Boolean by token id (shape [vocabulary]): which ids are special tokens, the unknown token among them."""
+    special = np.zeros(len(tokenizer), dtype=np.bool_)
+    special[list(tokenizer.all_special_ids)] = True
+    return special
+
+
+def check_max_length(max_length: int, model_max_length: int | None) -> None:
+    """Raise DataError if sequences of `max_length` tokens are longer than the model's positions allow."""
+    if model_max_length is not None and max_length > model_max_length:
+        raise DataError(
+            f"max_length is {max_length}, but the model takes at most {model_max_length} tokens; "
+            f"set max_length to {model_max_length} or less"
+        )
+
+
+def _backend(tokenizer: "PreTrainedTokenizerBase") -> Any:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise DataError(
+            f"the tokenizer {type(tokenizer).__name__} has no fast (Rust) form; "
+            f"load one whose folder holds tokenizer.json"
+        )
+    return cast(Any, backend)

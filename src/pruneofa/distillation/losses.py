@@ -1,0 +1,63 @@
+"""Losses between a student and its teacher. Teachers' tensors carry no gradient."""
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """`T^2 * KL(teacher || student)` at temperature T, summed over classes, mean over rows (Hinton et al. 2015).
+
+    The factor keeps the gradient's size independent of the temperature (PruneOFA, section 3).
+
+    Args:
+        student_logits: `[rows, classes]`.
+        teacher_logits: `[rows, classes]`.
+        temperature: T > 0.
+
+    Returns:
+        A scalar in float32; zero for no rows.
+    """
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"student logits have shape {tuple(student_logits.shape)}, the teacher's {tuple(teacher_logits.shape)}; "
+            "both must predict the same classes for the same rows"
+        )
+    if student_logits.shape[0] == 0:
+        return student_logits.sum() * 0.0
+    student = F.log_softmax(student_logits.float() / temperature, dim=-1)
+    teacher = F.log_softmax(teacher_logits.float() / temperature, dim=-1)
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def hidden_cosine(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tensor:
+    """`1 - cos` between hidden states of the same token, mean over tokens that are no padding (DistilBERT).
+
+    Args:
+        student: `[batch, length, hidden]`.
+        teacher: `[batch, length, hidden]`.
+        attention_mask: `[batch, length]`, non-zero where there is a token.
+    """
+    kept = attention_mask.bool()
+    return (1.0 - F.cosine_similarity(student[kept].float(), teacher[kept].float(), dim=-1)).mean()
+
+
+def hidden_mse(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tensor:
+    """Mean squared difference of hidden states over tokens that are no padding (TinyBERT, equation 8).
+
+    Shapes as in `hidden_cosine`.
+    """
+    kept = attention_mask.bool()
+    return F.mse_loss(student[kept].float(), teacher[kept].float())
+
+
+def attention_mse(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tensor:
+    """Mean squared difference of attention probabilities between tokens that are no padding (TinyBERT, equation 7).
+
+    Args:
+        student: `[batch, heads, length, length]`.
+        teacher: `[batch, heads, length, length]`.
+        attention_mask: `[batch, length]`.
+    """
+    kept = attention_mask.bool()
+    pairs = (kept[:, None, :, None] & kept[:, None, None, :]).expand_as(student)
+    return F.mse_loss(student.float()[pairs], teacher.float()[pairs])

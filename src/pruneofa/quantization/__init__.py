@@ -1,0 +1,1 @@
+"""int8 quantization of an encoder's Linear layers: fake quantization, quantization-aware training, stored scales."""

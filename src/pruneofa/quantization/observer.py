@@ -1,0 +1,109 @@
+"""The range of an activation, followed over training by a moving average."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruneofa.quantization.config import ACTIVATION_RANGE
+
+__all__ = ["SMALLEST_SCALE", "MovingAverageObserver", "affine_parameters"]
+
+SMALLEST_SCALE = 2.0**-60
+"""A range that would give a smaller scale counts as zero, and its scale is 1: the product of two scales then stays
+far from the denormal numbers of float32."""
+
+
+def affine_parameters(minimum: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of the uint8 grid over [min(minimum, 0), max(maximum, 0)]; 0 lies on the grid exactly.
+
+    Args:
+        minimum: float32 [1].
+        maximum: float32 [1].
+
+    Returns:
+        scale, float32 [1], and zero point, int32 [1] within 0..255; 1 and 0 for an empty range.
+    """
+    lowest, highest = ACTIVATION_RANGE
+    low = minimum.clamp(max=0.0)
+    high = maximum.clamp(min=0.0)
+    scale = (high - low) / (highest - lowest)
+    scale = torch.where(scale < SMALLEST_SCALE, torch.ones_like(scale), scale)
+    zero_point = (lowest - torch.round(low / scale)).clamp(lowest, highest).to(torch.int32)
+    return scale, zero_point
+
+
+class MovingAverageObserver(nn.Module):
+    """Follows the minimum and maximum of what it is shown: `m += constant * (batch - m)`, starting at the first batch.
+
+    A batch with a NaN or an infinity is left out, so that one overflow doesn't spoil the range for good. Everything
+    that it knows is in buffers, so a resumed run goes on bit for bit.
+
+    Buffers: `minimum`, `maximum` float32 [1]; `initialized`, `frozen` bool [1].
+    """
+
+    minimum: Tensor
+    maximum: Tensor
+    initialized: Tensor
+    frozen: Tensor
+
+    def __init__(self, averaging_constant: float, device: torch.device | None = None) -> None:
+        super().__init__()
+        self.averaging_constant = averaging_constant
+        self.register_buffer("minimum", torch.zeros(1, dtype=torch.float32, device=device))
+        self.register_buffer("maximum", torch.zeros(1, dtype=torch.float32, device=device))
+        self.register_buffer("initialized", torch.zeros(1, dtype=torch.bool, device=device))
+        self.register_buffer("frozen", torch.zeros(1, dtype=torch.bool, device=device))
+        # Copies of the two flags: asking a tensor would make an accelerator wait in every forward pass.
+        self._is_initialized: bool = False
+        self._is_frozen: bool | None = None
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether a usable batch was seen."""
+        if not self._is_initialized:
+            self._is_initialized = bool(self.initialized)
+        return self._is_initialized
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the range stays as it is."""
+        if self._is_frozen is None:
+            self._is_frozen = bool(self.frozen)
+        return self._is_frozen
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Stop following (True) or follow again (False)."""
+        self.frozen.fill_(frozen)
+        self._is_frozen = frozen
+
+    def set_range(self, minimum: Tensor, maximum: Tensor) -> None:
+        """Take a known range (float32 [1] each) as if it had been observed."""
+        self.minimum.copy_(minimum)
+        self.maximum.copy_(maximum)
+        self.initialized.fill_(True)
+        self._is_initialized = True
+
+    @torch.no_grad()
+    def forward(self, values: Tensor) -> None:
+        """Take a batch of any shape into account, unless frozen."""
+        if self.is_frozen or values.numel() == 0:
+            return
+        bounds = torch.aminmax(values.detach())
+        low, high = bounds.min.float().reshape(1), bounds.max.float().reshape(1)
+        usable = torch.isfinite(low) & torch.isfinite(high)
+        constant = self.averaging_constant
+        moved_low = torch.where(self.initialized, self.minimum + constant * (low - self.minimum), low)
+        moved_high = torch.where(self.initialized, self.maximum + constant * (high - self.maximum), high)
+        self.minimum.copy_(torch.where(usable, moved_low, self.minimum))
+        self.maximum.copy_(torch.where(usable, moved_high, self.maximum))
+        self.initialized.logical_or_(usable)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._is_initialized = False
+        self._is_frozen = None
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        return f"averaging_constant={self.averaging_constant}"

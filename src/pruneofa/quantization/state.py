@@ -1,0 +1,139 @@
+"""`quantization.safetensors`: scales and zero points, stored beside a model whose weights lie on the integer grid.
+
+For each quantized module M: `M.weight_scale` float32 [R] or [1], `M.input_scale` float32 [1], `M.input_zero_point`
+uint8 [1]; where outputs are quantized, `M.output_scale` float32 [1] and `M.output_zero_point` uint8 [1]. Metadata:
+`format`, `format_version`, `config` (the QuantizationConfig as JSON).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pruneofa.atomic import replacing_file
+from pruneofa.errors import CheckpointError
+from pruneofa.quantization.config import QuantizationConfig
+from pruneofa.quantization.parameters import LinearParameters, QuantizedState
+from pruneofa.quantization.qat import prepare_from_state
+
+__all__ = ["FILE_NAME", "FORMAT_VERSION", "QuantizedState", "load_quantization", "load_quantized", "save_quantization"]
+
+FILE_NAME = "quantization.safetensors"
+"""Name of the file in a model's folder."""
+
+FORMAT = "pruneofa-quantization"
+"""What the file's metadata says that it is."""
+
+FORMAT_VERSION = "1"
+"""Version of the file's layout."""
+
+_TYPES = {
+    "weight_scale": "F32",
+    "input_scale": "F32",
+    "input_zero_point": "U8",
+    "output_scale": "F32",
+    "output_zero_point": "U8",
+}
+_REQUIRED = ("weight_scale", "input_scale", "input_zero_point")
+_OUTPUT = ("output_scale", "output_zero_point")
+
+
+def save_quantization(state: QuantizedState, directory: str | Path) -> Path:
+    """Write `state` to `directory`/quantization.safetensors, all of it or nothing; return the file's path."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameters in state.modules.items():
+        for field in _TYPES:
+            tensor = getattr(parameters, field)
+            if tensor is not None:
+                tensors[f"{name}.{field}"] = tensor.detach().cpu().contiguous()
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": state.config.model_dump_json()}
+    path = Path(directory) / FILE_NAME
+    with replacing_file(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+    return path
+
+
+def load_quantization(directory: str | Path) -> QuantizedState:
+    """Read `directory`/quantization.safetensors, strictly.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, of another format or version, has an unknown or a missing
+            tensor, a wrong shape or type, or a scale that isn't finite and positive.
+    """
+    path = Path(directory) / FILE_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; give the folder of a model that was quantized and saved")
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = _config(path, file.metadata() or {})
+            entries = [(key, _entry(path, file, key, config)) for key in file.keys()]  # noqa: SIM118 - no iterator
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} can't be read as safetensors: {error}; save the model anew") from error
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in entries:
+        module, _, field = key.rpartition(".")
+        grouped.setdefault(module, {})[field] = tensor
+    if not grouped:
+        raise CheckpointError(f"{path} holds no quantized module")
+    return QuantizedState(config, {module: _parameters(path, module, found) for module, found in grouped.items()})
+
+
+def load_quantized(directory: str | Path, auto_class: Any) -> nn.Module:
+    """Load a quantized model so that it computes as in training's evaluation: fake-quantized, ranges frozen.
+
+    Args:
+        directory: Holds what `save_pretrained` wrote after `convert`, and quantization.safetensors.
+        auto_class: A class with `from_pretrained`, such as `AutoModelForSequenceClassification`.
+
+    Raises:
+        CheckpointError: If a file is missing or damaged, or weights and scales don't belong together.
+    """
+    state = load_quantization(directory)
+    try:
+        model: nn.Module = auto_class.from_pretrained(directory, dtype=torch.float32)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{directory}: the model can't be loaded: {error}") from error
+    return prepare_from_state(model, state).eval()
+
+
+def _config(path: Path, metadata: dict[str, str]) -> QuantizationConfig:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format_version is {metadata.get('format_version')!r}, this release reads {FORMAT_VERSION!r}"
+        )
+    try:
+        return QuantizationConfig.model_validate_json(metadata.get("config", ""))
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: config in the metadata is invalid: {error}") from error
+
+
+def _entry(path: Path, file: Any, key: str, config: QuantizationConfig) -> Tensor:
+    """The checked tensor of `key`; type and shape are looked at before its bytes are."""
+    module, _, field = key.rpartition(".")
+    if field not in _TYPES or not module:
+        raise CheckpointError(f"{path}: unknown tensor {key!r}; known endings are {', '.join(_TYPES)}")
+    header = file.get_slice(key)
+    shape, kind = header.get_shape(), header.get_dtype()
+    if kind != _TYPES[field]:
+        raise CheckpointError(f"{path}: {key} has type {kind}, expected {_TYPES[field]}")
+    per_row = field == "weight_scale" and config.weight_granularity == "per_channel"
+    if (len(shape) != 1 or shape[0] < 1) if per_row else shape != [1]:
+        raise CheckpointError(f"{path}: {key} has shape {shape}, expected {'[rows]' if per_row else '[1]'}")
+    tensor: Tensor = file.get_tensor(key)
+    if kind == "F32" and not bool((torch.isfinite(tensor) & (tensor > 0)).all()):
+        raise CheckpointError(f"{path}: {key} has a value that isn't finite and positive")
+    return tensor
+
+
+def _parameters(path: Path, module: str, found: dict[str, Tensor]) -> LinearParameters:
+    required = _REQUIRED + (_OUTPUT if any(field in found for field in _OUTPUT) else ())
+    missing = [field for field in required if field not in found]
+    if missing:
+        raise CheckpointError(f"{path}: {module!r} lacks {', '.join(missing)}; save the model anew")
+    return LinearParameters(**found)

@@ -1,0 +1,149 @@
+"""Read recipes: shipped ones by name, others by path; overrides; every fault reported at once."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pruneofa.atomic import write_text
+from pruneofa.errors import ConfigurationError
+from pruneofa.recipe import Recipe
+
+
+def shipped_recipes() -> dict[str, str]:
+    """Name -> YAML text of every recipe that the package ships."""
+    folder = resources.files("pruneofa") / "recipes"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+
+
+def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe of a shipped name or a YAML file, with `key.path=value` overrides, validated whole.
+
+    A recipe with `extends: OTHER` takes over what it doesn't say itself; a section set to null is taken out.
+
+    Raises:
+        ConfigurationError: the file can't be read, or holds faults; the message lists all of them.
+    """
+    document = _document(name_or_path, ())
+    for override in overrides:
+        _apply_override(document, override)
+    return recipe_from(document, name_or_path)
+
+
+def recipe_from(document: Mapping[str, Any], origin: str) -> Recipe:
+    """Validate a document; `origin` names it in the error."""
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        faults = [_describe(fault) for fault in error.errors(include_url=False)]
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise ConfigurationError(f"recipe {origin}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write `recipe` with every default filled in, as YAML that `load_recipe` reads back."""
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_text(path, text)
+
+
+def _document(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    """The YAML mapping with what it extends merged in below it."""
+    if name_or_path in seen:
+        raise ConfigurationError(f"recipe {name_or_path}: extends itself ({' -> '.join([*seen, name_or_path])})")
+    text, folder = _read(name_or_path)
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"recipe {name_or_path}: no valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"recipe {name_or_path}: holds {type(document).__name__}; allowed: keys and values")
+    parent = document.pop("extends", None)
+    if parent is None:
+        return document
+    beside = folder / str(parent) if folder is not None else None
+    base = _document(str(beside) if beside is not None and beside.is_file() else str(parent), (*seen, name_or_path))
+    return _merged(base, document)
+
+
+def _read(name_or_path: str) -> tuple[str, Path | None]:
+    shipped = shipped_recipes()
+    if name_or_path in shipped:
+        return shipped[name_or_path], None
+    path = Path(name_or_path)
+    if not path.is_file():
+        nearest = difflib.get_close_matches(name_or_path, shipped, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise ConfigurationError(
+            f"recipe {name_or_path!r} is neither a file nor a shipped recipe ({', '.join(shipped)}){hint}"
+        )
+    try:
+        return path.read_text(encoding="utf-8"), path.parent
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"recipe {name_or_path!r} can't be read: {error}") from error
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = _merged(base[key], value) if both else value
+    return result
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    """Set one `a.b.c=value`; the value is read as YAML."""
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise ConfigurationError(
+            f"--set {override!r}: allowed: key.path=value, for example prune.sparsity.scope=global"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"--set {override!r}: the value is no valid YAML: {error}") from error
+    *parents, last = path.split(".")
+    for depth, key in enumerate(parents):
+        if document.get(key) is None:
+            document[key] = {}
+        if not isinstance(document[key], dict):
+            raise ConfigurationError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+        document = document[key]
+    document[last] = value
+
+
+def _describe(fault: Any) -> str:
+    """One line: key, what is wrong, the value, and the nearest right key for a misspelt one."""
+    location = ".".join(str(part) for part in fault["loc"]) or "recipe"
+    if fault["type"] == "extra_forbidden":
+        allowed = _fields_at(fault["loc"][:-1])
+        nearest = difflib.get_close_matches(str(fault["loc"][-1]), allowed, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"allowed here: {', '.join(allowed)}"
+        return f"{location}: unknown key; {hint}"
+    if fault["type"] == "missing":
+        return f"{location}: is required and missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{location}: {message} (found {fault['input']!r})"
+
+
+def _fields_at(location: Iterable[Any]) -> list[str]:
+    """The keys of the section at `location`."""
+    model: type[BaseModel] = Recipe
+    for part in location:
+        field = model.model_fields.get(str(part))
+        inner = _model_in(field.annotation) if field is not None else None
+        if inner is None:
+            break
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None

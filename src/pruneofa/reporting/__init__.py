@@ -1,0 +1,1 @@
+"""What a run achieved, for people: terminal tables, figures, one HTML page, a model card."""

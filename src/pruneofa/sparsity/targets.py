@@ -1,0 +1,45 @@
+"""Which modules of a model are pruned."""
+
+from torch import nn
+
+from pruneofa.architectures import encoder_linears, match_modules, pooler_linears
+from pruneofa.errors import ConfigurationError
+from pruneofa.sparsity.config import SparsityConfig
+
+
+def target_modules(model: nn.Module, config: SparsityConfig) -> list[str]:
+    """Names of the Linear modules that `config` prunes, in the model's order.
+
+    By default every Linear inside the transformer layers, and the pooler's if `prune_pooler` is set; with `targets`
+    those Linear modules of the whole model that a pattern matches. `ignore` takes away from either.
+
+    Raises:
+        ConfigurationError: a pattern matches no Linear module, or nothing is left.
+    """
+    if config.targets is not None:
+        linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+        candidates = match_modules(linears, config.targets, config.ignore)
+    else:
+        candidates = list(encoder_linears(model))
+        if config.prune_pooler:
+            candidates += list(pooler_linears(model))
+        if config.ignore:
+            candidates = match_modules(candidates, ["*"], config.ignore)
+    _refuse_tied(model, candidates)
+    return candidates
+
+
+def _refuse_tied(model: nn.Module, names: list[str]) -> None:
+    """A weight that several modules share can't be pruned for one of them alone."""
+    users: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter):
+            users.setdefault(id(weight), []).append(name)
+    for name in names:
+        shared = users[id(model.get_submodule(name).weight)]
+        if len(shared) > 1:
+            raise ConfigurationError(
+                f"targets: the weight of {name!r} is shared with {', '.join(n for n in shared if n != name)}; "
+                "pruning it would prune those too. Name it in `ignore`, or untie the weights"
+            )

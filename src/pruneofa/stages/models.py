@@ -1,0 +1,140 @@
+"""Load models and tokenizers with clear errors, and save them with what is known of their sparsity."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from pruneofa.architectures import encoder_linears, pooler_linears
+from pruneofa.atomic import write_json
+from pruneofa.checkpoint.manifest import Manifest, read_manifest, write_manifest
+from pruneofa.data.packaged import resolve_model
+from pruneofa.errors import CheckpointError
+from pruneofa.quantization.parameters import QuantizedState
+
+logger = logging.getLogger(__name__)
+
+TRAINING_LOG_NAME = "training_log.json"
+
+
+def load_tokenizer(name_or_path: str) -> Any:
+    """The fast tokenizer of a model.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(resolve_model(name_or_path), use_fast=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"model {name_or_path!r}: its tokenizer can't be loaded: {_first_line(error)}") from error
+
+
+def load_model(auto_class: Any, name_or_path: str, **settings: Any) -> Any:
+    """A model through `auto_class.from_pretrained`, in float32.
+
+    Args:
+        auto_class: one of transformers' Auto classes.
+        name_or_path: folder, hub name, or package reference.
+        **settings: entries of the model's config, such as `num_labels`.
+
+    Raises:
+        CheckpointError: the model is missing, truncated or damaged.
+    """
+    path = resolve_model(name_or_path)
+    try:
+        return auto_class.from_pretrained(path, dtype=torch.float32, **settings)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"model {name_or_path!r} can't be loaded: {_first_line(error)}; give a folder with config.json and an "
+            "intact model.safetensors"
+        ) from error
+
+
+def longest_sequence(model_or_config: Any) -> int | None:
+    """The longest sequence that a model takes, in tokens; None where its config does not say.
+
+    RoBERTa-like models (MPNet too) number positions from the padding token's id on, which costs them two.
+    """
+    config = getattr(model_or_config, "config", model_or_config)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    offset = 2 if config.model_type in ("roberta", "mpnet", "xlm-roberta", "camembert") else 0
+    return int(positions) - offset
+
+
+def save_model(
+    model: Any,
+    tokenizer: Any,
+    output_dir: Path,
+    *,
+    stage: str,
+    targets: Mapping[str, float] | None = None,
+    quantized: QuantizedState | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Save for plain `from_pretrained`, with `pruneofa.json` beside it.
+
+    Args:
+        model: a plain model of transformers (after `convert`, where it was quantized).
+        tokenizer: saved beside it.
+        output_dir: the stage's folder.
+        stage: name of the stage.
+        targets: sparsity asked for, by module name.
+        quantized: scales and zero-points of an int8 model.
+        extra: further facts: base model, recipe.
+    """
+    from pruneofa.quantization.state import save_quantization
+
+    model.save_pretrained(output_dir)
+    tokenizer.save_pretrained(output_dir)
+    quantization = None
+    if quantized is not None:
+        save_quantization(quantized, output_dir)
+        quantization = {"bits": 8, **quantized.config.model_dump(mode="json")}
+    encoder, pooler = encoder_linears(model), pooler_linears(model)
+    sparsity = {
+        f"{name}.weight": {
+            "size": linear.weight.numel(),
+            "zeros": int((linear.weight == 0).sum()),
+            "target": (targets or {}).get(name),
+        }
+        for name, linear in {**encoder, **pooler}.items()
+    }
+    manifest = Manifest(
+        format_version=1,
+        stage=stage,
+        encoder_weights=tuple(f"{name}.weight" for name in encoder),
+        pooler_weights=tuple(f"{name}.weight" for name in pooler),
+        sparsity=sparsity,
+        quantization=quantization,
+        extra=dict(extra or {}),
+    )
+    write_manifest(output_dir, manifest)
+
+
+def manifest_extra(path: str) -> dict[str, Any]:
+    """The further facts that the model at `path` carries, if it was saved by a stage."""
+    manifest = read_manifest(path) if Path(path).is_dir() else None
+    return dict(manifest.extra) if manifest is not None else {}
+
+
+def save_log(log: list[dict[str, Any]], output_dir: Path) -> None:
+    """Keep a training log beside the model."""
+    write_json(output_dir / TRAINING_LOG_NAME, log)
+
+
+def load_log(output_dir: Path) -> list[dict[str, Any]]:
+    """The training log of a stage's folder; empty where it has none."""
+    path = output_dir / TRAINING_LOG_NAME
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,27 @@
+"""Stage `prune`: the dense model becomes a sparse pre-trained one, with its dense self as the teacher."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pruneofa.recipe import PruneSection, Recipe
+from pruneofa.stages.models import manifest_extra
+from pruneofa.stages.pretraining import pretrain
+
+
+def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
+    """Prune `inputs["dense"]` on `inputs["corpus"]` as `recipe.prune` says (PruneOFA, section 3, step 2)."""
+    section = recipe.prune or PruneSection()
+    return pretrain(
+        "prune",
+        section.training,
+        model_path=inputs["dense"],
+        corpus_path=inputs["corpus"],
+        output_dir=output_dir,
+        seed=recipe.seed,
+        mask_probability=section.mask_probability,
+        sparsity=section.sparsity,
+        distillation=section.distillation,
+        teacher_path=inputs.get("teacher", inputs["dense"]),
+        extra={"base_model": inputs["dense"], **manifest_extra(inputs["dense"]), "recipe": recipe.name},
+    )

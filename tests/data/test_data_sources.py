@@ -1,0 +1,195 @@
+import bz2
+import gzip
+import logging
+import lzma
+
+import datasets
+import pytest
+
+from pruneofa.data.files import read_row_file
+from pruneofa.data.rows import Row, column_value, text_value
+from pruneofa.data.sources import describe_source, read_rows
+from pruneofa.errors import DataError
+
+
+def texts(source):
+    return [row["text"] for row in read_rows(source)]
+
+
+def test_text_file_has_a_document_per_block(write):
+    path = write("a.txt", "\ufeffone\ntwo\r\n\r\n  \n\nthree\n")
+    rows = list(read_rows(path))
+    assert [row["text"] for row in rows] == ["one\ntwo", "three"]
+    assert [row.origin for row in rows] == [f"{path}:1", f"{path}:6"]
+
+
+def test_json_lines(write):
+    path = write("a.jsonl", '{"text": "Zoë \\ud83d\\ude00", "label": 1}\n\n{"text": null}\n')
+    assert list(read_rows(path)) == [{"text": "Zoë 😀", "label": 1}, {"text": None}]
+
+
+def test_csv_with_quotes_commas_and_line_ends_in_fields(write):
+    path = write("a.csv", '\ufefftext,label\n"one, ""two""\nthree",x\nfour,y\n')
+    rows = list(read_rows(path))
+    assert rows == [{"text": 'one, "two"\nthree', "label": "x"}, {"text": "four", "label": "y"}]
+    assert rows[1].origin == f"{path}:4"
+
+
+def test_tsv_does_not_quote(write):
+    path = write("a.tsv", "sentence\tlabel\n\"half quoted\t1\r\nit's, fine\t0\n")
+    assert list(read_rows(path)) == [
+        {"sentence": '"half quoted', "label": "1"},
+        {"sentence": "it's, fine", "label": "0"},
+    ]
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_compressed_files(write, suffix, compress):
+    assert texts(write(f"a.v1.txt.{suffix}", compress(b"one\n\ntwo"))) == ["one", "two"]
+
+
+def test_folder_glob_list_and_package(write, tmp_path, caplog, monkeypatch):
+    write("toydata/b.txt", "b")
+    write("toydata/sub/a.jsonl", '{"text": "a"}')
+    write("toydata/README.md", "no data")
+    write("toydata/.hidden/c.txt", "c")
+    folder = str(tmp_path / "toydata")
+    with caplog.at_level(logging.INFO, logger="pruneofa.data.sources"):
+        assert texts(folder) == ["b", "a"]
+    assert "1 of 3 files have another extension" in caplog.text
+    assert texts(f"{folder}/**/*.jsonl") == ["a"]
+    assert texts([f"{folder}/sub", f"{folder}/*.txt"]) == ["a", "b"]
+    write("toydata/__init__.py", "")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert texts("package:toydata/b.txt") == ["b"]
+
+
+def test_an_existing_name_with_glob_characters_is_a_file(write):
+    assert texts(write("a[1].txt", "one")) == ["one"]
+
+
+def test_reading_is_a_stream(write):
+    rows = read_rows(write("a.jsonl", '{"text": "a"}\nbroken\n'))
+    assert next(rows)["text"] == "a"
+    with pytest.raises(DataError, match="broken JSON"):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "", r"a\.txt is empty: it holds no row"),
+        ("a.txt", " \n\n", r"a\.txt is empty"),
+        ("a.csv", "text,label\n", r"a\.csv is empty"),
+        ("a.tsv", "", r"a\.tsv is empty"),
+        ("a.parquet", "x", r"unknown extension '\.parquet'; known: \.csv, \.json, \.jsonl, \.tsv, \.txt"),
+        ("a", "x", "unknown extension ''"),
+        ("a.gz", "x", "unknown extension ''"),
+        ("a.jsonl", '{"text": "a"}\n{"text": \n', r"a\.jsonl:2: broken JSON .*each line must be one JSON object"),
+        ("a.jsonl", '["a"]\n', r"a\.jsonl:1: a JSON list, not an object"),
+        ("a.json", "[\n1]\n", r"a\.json:1: broken JSON"),
+        ("a.jsonl", '{"text": "\\ud800"}', r"a\.jsonl:1: broken JSON .*surrogates not allowed"),
+        ("a.jsonl", "[" * 200_000, r"a\.jsonl:1: broken JSON"),
+        ("a.jsonl", "1" * 5000, r"a\.jsonl:1: broken JSON"),
+        ("a.csv", "text,label\na,b\nc\n", r"a\.csv:3: 1 fields where the header has 2 \(text, label\)"),
+        ("a.csv", 'text,label\n"open,b\nc,d\n', r"a\.csv:2: broken CSV \(unexpected end of data\)"),
+        ("a.csv", "text\n" + "x" * 200_000, r"a\.csv:2: broken CSV \(field larger than field limit"),
+        ("a.csv", "text,text\na,b\n", r"a\.csv:1: the header names a column twice: 'text'"),
+        ("a.tsv", "text\tlabel\na\tb\tc\n", r"a\.tsv:2: 3 fields where the header has 2"),
+        ("a.txt", b"fine\n\nna\xefve\n", r"a\.txt:3: not UTF-8 \(byte 0xef at column 3\); convert the file"),
+        ("a.txt.gz", b"plain", r"can't be read after line 0 \(damaged or cut short\?\)"),
+        ("a.txt.gz", gzip.compress(b"a\n" * 9)[:-9], r"\(damaged or cut short\?\)"),
+        ("a.txt.bz2", bz2.compress(b"a\n" * 9)[:-9], r"\(damaged or cut short\?\)"),
+        ("a.txt.xz", b"plain", r"\(damaged or cut short\?\)"),
+    ],
+)
+def test_a_faulty_file_is_one_clear_error(write, name, content, message):
+    with pytest.raises(DataError, match=message):
+        list(read_rows(write(name, content)))
+
+
+def test_a_line_or_document_is_bounded(write, monkeypatch):
+    monkeypatch.setattr("pruneofa.data.files._MAX_RECORD_BYTES", 10)
+    with pytest.raises(DataError, match=r"a\.txt:2: a line longer than 10 bytes"):
+        list(read_rows(write("a.txt", "short\n" + "x" * 11)))
+    with pytest.raises(DataError, match=r"b\.txt:1: a document of more than 10 characters; put a blank line"):
+        list(read_rows(write("b.txt", "line\nline\nline\n")))
+
+
+def test_what_is_not_there_is_told_at_the_call(tmp_path):
+    with pytest.raises(DataError, match=r"no file or folder '.*missing\.txt'"):
+        read_rows(str(tmp_path / "missing.txt"))
+    with pytest.raises(DataError, match="matches no file"):
+        read_rows(str(tmp_path / "*.txt"))
+    with pytest.raises(DataError, match=r"holds no \.txt, \.jsonl"):
+        read_rows(str(tmp_path))
+    with pytest.raises(DataError, match="has no part 'test'; parts: train, evaluation, corpus, fit, selection"):
+        read_rows("rotten_tomatoes:test")
+    for empty in ("", [], [" "]):
+        with pytest.raises(DataError, match="is empty; name a file"):
+            read_rows(empty)
+
+
+def test_a_vanished_file_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match=r"can't be read after line 0: .*No such file"):
+        list(read_row_file(tmp_path / "a.txt"))
+
+
+def test_description_changes_with_the_content_alone(write):
+    path = write("a.txt", "one")
+    first = describe_source(path)
+    assert first == describe_source([path]) and first[0]["bytes"] == 3 and first[0]["file"] == path
+    write("a.txt", "two")
+    assert describe_source(path)[0]["sha256"] != first[0]["sha256"]
+    assert describe_source("hub:glue/sst2") == [{"source": "hub:glue/sst2"}]
+
+
+class TestHub:
+    @pytest.fixture
+    def hub(self, monkeypatch):
+        calls = []
+        features = datasets.Features(
+            {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+        )
+        data = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, -1]}, features=features)
+
+        def load(path, config, split):
+            calls.append((path, config, split))
+            if path == "glue/sst2" or path == "nowhere":
+                raise FileNotFoundError(f"no data set {path}")
+            return data.select([]) if split == "nothing" else data
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        return calls
+
+    @pytest.mark.parametrize(
+        ("source", "asked"),
+        [
+            ("hub:imdb", ("imdb", None, "train")),
+            ("hub:stanford/imdb:test", ("stanford/imdb", None, "test")),
+            ("hub:a/b/c:train[:10%]", ("a/b", "c", "train[:10%]")),
+            ("hub:glue/sst2:validation", ("glue", "sst2", "validation")),
+        ],
+    )
+    def test_names(self, hub, source, asked):
+        rows = list(read_rows(source))
+        assert hub[-1] == asked
+        assert [row["label"] for row in rows] == ["yes", "no", None]
+        assert rows[1].origin == f"{source} row 2"
+
+    def test_failures(self, hub):
+        with pytest.raises(DataError, match=r"hub:nowhere: can't be loaded .*FileNotFoundError: no data set nowhere"):
+            list(read_rows("hub:nowhere"))
+        with pytest.raises(DataError, match="hub:imdb:nothing has no rows"):
+            list(read_rows("hub:imdb:nothing"))
+
+
+def test_columns_are_strict():
+    row = Row({"sentence": "a", "label": 3}, "f.csv:7")
+    assert text_value(row, "sentence") == "a" and column_value(row, "label") == 3
+    with pytest.raises(
+        DataError, match=r"f\.csv:7: no column 'sentance'; columns found: 'sentence', 'label'; did you mean"
+    ):
+        column_value(row, "sentance")
+    with pytest.raises(DataError, match=r"f\.csv:7: column 'label' holds int \('3'\), not text"):
+        text_value(row, "label")

@@ -1,0 +1,143 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from quantization_models import CONFIGS, classifier, tokens, train
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
+
+from pruneofa.errors import CheckpointError
+from pruneofa.quantization.config import QuantizationConfig
+from pruneofa.quantization.parameters import LinearParameters, QuantizedState
+from pruneofa.quantization.qat import convert, prepare_qat
+from pruneofa.quantization.state import FILE_NAME, load_quantization, load_quantized, save_quantization
+
+METADATA = {"format": "pruneofa-quantization", "format_version": "1", "config": QuantizationConfig().model_dump_json()}
+
+
+def answer(model: nn.Module) -> Tensor:
+    with torch.inference_mode():
+        return model.eval()(tokens(99)).logits
+
+
+@pytest.mark.parametrize("config", [QuantizationConfig(), QuantizationConfig.authors()], ids=["default", "authors"])
+@pytest.mark.parametrize("family", CONFIGS)
+def test_saved_and_loaded_model_gives_the_same_answers(family: str, config: QuantizationConfig, tmp_path: Path) -> None:
+    model = prepare_qat(classifier(family), config)
+    train(model, torch.optim.AdamW(model.parameters(), lr=1e-3), range(2))
+    before = answer(model)
+    state = convert(model)
+    model.save_pretrained(tmp_path)
+    assert save_quantization(state, tmp_path) == tmp_path / FILE_NAME
+    assert torch.equal(answer(load_quantized(tmp_path, AutoModelForSequenceClassification)), before)
+    plain, info = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert torch.equal(answer(plain), answer(model))
+
+
+def test_state_round_trip(tmp_path: Path) -> None:
+    state = QuantizedState(
+        QuantizationConfig(ignore=("head",), freeze_observers_step=3),
+        {
+            "a.b": LinearParameters(torch.rand(5) + 0.1, torch.tensor([0.5]), torch.tensor([7], dtype=torch.uint8)),
+            "c": LinearParameters(
+                torch.rand(2) + 0.1,
+                torch.tensor([0.25]),
+                torch.tensor([0], dtype=torch.uint8),
+                torch.tensor([2.0]),
+                torch.tensor([255], dtype=torch.uint8),
+            ),
+        },
+    )
+    save_quantization(state, tmp_path / "new")
+    loaded = load_quantization(tmp_path / "new")
+    assert loaded.config == state.config
+    assert set(loaded.modules) == {"a.b", "c"}
+    for name, expected in state.modules.items():
+        for field, value in vars(expected).items():
+            got = getattr(loaded.modules[name], field)
+            assert (got is None and value is None) or (got.dtype == value.dtype and torch.equal(got, value))
+    stored = load_file(tmp_path / "new" / FILE_NAME)
+    assert {key for key in stored if key.startswith("a.b.")} == {
+        "a.b.weight_scale",
+        "a.b.input_scale",
+        "a.b.input_zero_point",
+    }
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == [FILE_NAME]
+
+
+def good() -> dict[str, Tensor]:
+    return {
+        "m.weight_scale": torch.ones(3),
+        "m.input_scale": torch.ones(1),
+        "m.input_zero_point": torch.zeros(1, dtype=torch.uint8),
+        "m.output_scale": torch.ones(1),
+        "m.output_zero_point": torch.zeros(1, dtype=torch.uint8),
+    }
+
+
+HOSTILE: dict[str, tuple[dict[str, Tensor | None], dict[str, str | None], str]] = {
+    "unknown key": ({"m.bias_scale": torch.ones(1)}, {}, "unknown tensor 'm.bias_scale'"),
+    "no module name": ({"weight_scale": torch.ones(1)}, {}, "unknown tensor 'weight_scale'"),
+    "missing scale": ({"m.input_scale": None}, {}, "'m' lacks input_scale"),
+    "half an output": ({"m.output_scale": None}, {}, "'m' lacks output_scale"),
+    "zero scale": ({"m.input_scale": torch.zeros(1)}, {}, "m.input_scale has a value that isn't finite and positive"),
+    "negative": ({"m.weight_scale": torch.tensor([1.0, -1.0])}, {}, "m.weight_scale has a value that isn't"),
+    "nan": ({"m.output_scale": torch.tensor([float("nan")])}, {}, "m.output_scale has a value that isn't"),
+    "infinite": ({"m.weight_scale": torch.tensor([float("inf")])}, {}, "m.weight_scale has a value that isn't"),
+    "matrix": ({"m.weight_scale": torch.ones(3, 1)}, {}, r"m.weight_scale has shape \[3, 1\], expected \[rows\]"),
+    "empty": ({"m.weight_scale": torch.ones(0)}, {}, r"m.weight_scale has shape \[0\]"),
+    "two inputs": ({"m.input_scale": torch.ones(2)}, {}, r"m.input_scale has shape \[2\], expected \[1\]"),
+    "type": (
+        {"m.input_zero_point": torch.zeros(1, dtype=torch.int32)},
+        {},
+        "m.input_zero_point has type I32, expected U8",
+    ),
+    "other format": ({}, {"format": "pt"}, "format is 'pt', expected 'pruneofa-quantization'"),
+    "newer version": ({}, {"format_version": "2"}, "format_version is '2', this release reads '1'"),
+    "no config": ({}, {"config": None}, "config in the metadata is invalid"),
+    "bad config": ({}, {"config": json.dumps({"bits": 4})}, "(?s)config in the metadata is invalid.*bits"),
+    "per tensor": ({}, {"config": QuantizationConfig.authors().model_dump_json()}, r"has shape \[3\], expected \[1\]"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_is_one_clear_error(case: str, tmp_path: Path) -> None:
+    tensors, metadata, text = HOSTILE[case]
+    stored: dict[str, Any] = good() | tensors
+    described: dict[str, Any] = METADATA | metadata
+    save_file(
+        {key: value for key, value in stored.items() if value is not None},
+        tmp_path / FILE_NAME,
+        metadata={key: value for key, value in described.items() if value is not None},
+    )
+    with pytest.raises(CheckpointError, match=text):
+        load_quantization(tmp_path)
+
+
+def test_the_good_file_is_read(tmp_path: Path) -> None:
+    save_file(good(), tmp_path / FILE_NAME, metadata=METADATA)
+    assert list(load_quantization(tmp_path).modules) == ["m"]
+
+
+def test_missing_truncated_and_empty_files(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"quantization.safetensors is missing; give the folder"):
+        load_quantization(tmp_path)
+    save_file(good(), tmp_path / FILE_NAME, metadata=METADATA)
+    whole = (tmp_path / FILE_NAME).read_bytes()
+    for length in (0, 4, 20, len(whole) - 1):
+        (tmp_path / FILE_NAME).write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match="can't be read as safetensors"):
+            load_quantization(tmp_path)
+    save_file({}, tmp_path / FILE_NAME, metadata=METADATA)
+    with pytest.raises(CheckpointError, match="holds no quantized module"):
+        load_quantization(tmp_path)
+
+
+def test_a_folder_without_the_model_is_a_clear_error(tmp_path: Path) -> None:
+    save_file(good(), tmp_path / FILE_NAME, metadata=METADATA)
+    with pytest.raises(CheckpointError, match="the model can't be loaded"):
+        load_quantized(tmp_path, AutoModelForSequenceClassification)
