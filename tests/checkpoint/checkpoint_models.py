@@ -16,16 +16,6 @@ OUTPUT = "bert.encoder.layer.0.output.dense.weight"
 POOLER = "bert.pooler.dense.weight"
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 
-CODES = {
-    "float32": "F32",
-    "float16": "F16",
-    "float64": "F64",
-    "int8": "I8",
-    "int64": "I64",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
-
 
 def pack(tensors: dict[str, tuple[str, list[int], bytes]], metadata: dict[str, str] | None = None) -> bytes:
     """A safetensors file by hand: name -> (code, shape, bytes), in the given order."""

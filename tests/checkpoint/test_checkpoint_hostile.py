@@ -1,4 +1,4 @@
-"""Damaged and hostile compressed files: each is refused with an error that says what and where; none alters a tensor."""
+"""Damaged and hostile compressed files: each is refused with an error that says what and where."""
 
 import hashlib
 import json
@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 from checkpoint_models import OUTPUT, QUERY, contents, forge, make_model, pack, with_header
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from pruneofa.checkpoint import safetensors_file
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.reader import read_pofa
 from pruneofa.checkpoint.safetensors_file import SafetensorsFile
@@ -224,8 +226,12 @@ def test_a_forged_manifest_is_refused(pofa, manifest, text):
         "a\0b",
         "x" * 256,
         "a/" * 9 + "b",
-    ]
-    + ["config.json/x", "CONFIG.json", "model.safetensors", "ends.", "a\nb"],
+        "config.json/x",
+        "CONFIG.json",
+        "model.safetensors",
+        "ends.",
+        "a\nb",
+    ],
 )
 def test_names_that_leave_the_folder_are_refused(pofa, name):
     def sections(parts):
@@ -280,9 +286,10 @@ ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         ({"a": ENTRY | {"shape": "1"}}, 4, "shape is"),
         ({"a": ENTRY | {"more": 1}}, 4, "exactly dtype, shape, data_offsets"),
         ({"a": 3}, 4, "exactly dtype, shape, data_offsets"),
+        ({"a": ENTRY, "__metadata__": []}, 4, "__metadata__ must be an object of texts"),
         ({"a": ENTRY, "__metadata__": {"x": 1}}, 4, "__metadata__ must be an object of texts"),
         ([], 0, "a JSON object is needed"),
-        ('{"a": %s, "a": %s}' % (json.dumps(ENTRY), json.dumps(ENTRY)), 4, "'a' appears twice"),
+        (f'{{"a": {json.dumps(ENTRY)}, "a": {json.dumps(ENTRY)}}}', 4, "'a' appears twice"),
         ("[" * 1000, 0, "header"),
     ],
 )
@@ -293,10 +300,16 @@ def test_a_bad_safetensors_header_is_refused(tmp_path, header, data, text):
         SafetensorsFile(path)
 
 
-def test_the_safetensors_package_has_the_last_word(tmp_path):
+def test_the_safetensors_package_has_the_last_word(tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
-    path.write_bytes(b" " * 0 + with_header("   " + json.dumps({"a": ENTRY}), b"\0" * 4))
-    with pytest.raises(CheckpointError, match="not a valid safetensors file"):
+    path.write_bytes(with_header({"a": ENTRY}, b"\0" * 4))
+    assert SafetensorsFile(path).read("a").tolist() == [0]
+
+    def refuse(*_, **__):
+        raise SafetensorError("a rule of its own")
+
+    monkeypatch.setattr(safetensors_file, "safe_open", refuse)
+    with pytest.raises(CheckpointError, match=r"not a valid safetensors file .a rule of its own"):
         SafetensorsFile(path)
 
 
@@ -329,7 +342,7 @@ def test_a_file_cut_while_in_use_is_noticed(pofa):
 def test_a_plain_safetensors_file_is_no_pofa(tmp_path):
     path = tmp_path / "x.pofa"
     path.write_bytes(pack({"a": ("F32", [1], b"\0" * 4)}))
-    with pytest.raises(CheckpointError, match="no .pofa file; make one with `pruneofa compress`"):
+    with pytest.raises(CheckpointError, match=r"no \.pofa file; make one with `pruneofa compress`"):
         read_pofa(path)
 
 

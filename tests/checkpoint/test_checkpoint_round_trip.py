@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_models import (
-    CODES,
     EMBEDDING,
     OUTPUT,
     POOLER,
@@ -99,8 +98,10 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path):
 def raw_tensors(draw):
     code, itemsize = draw(
         st.sampled_from(
-            [("F32", 4), ("F16", 2), ("BF16", 2), ("F64", 8), ("I8", 1), ("I64", 8), ("BOOL", 1), ("U16", 2)]
-            + [("F8_E4M3", 1), ("F8_E5M2", 1)]
+            [
+                *(("F32", 4), ("F16", 2), ("BF16", 2), ("F64", 8), ("I8", 1), ("I64", 8), ("BOOL", 1), ("U16", 2)),
+                *(("F8_E4M3", 1), ("F8_E5M2", 1)),
+            ]
         )
     )
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=11))
@@ -158,7 +159,7 @@ def test_names_that_would_collide_are_stored_dense(tmp_path):
     assert contents(tmp_path / "back") == contents(model)
     (model / "config.json").write_text("{}")
     save_file({"a": sparse((4, 8), 0.9, 1), "file:config.json": np.ones(3, np.float32)}, model / "model.safetensors")
-    with pytest.raises(CheckpointError, match="two parts need the section name 'file:config.json'"):
+    with pytest.raises(CheckpointError, match=r"two parts need the section name 'file:config\.json'"):
         compress(model, tmp_path / "clash.pofa", encoder_weights=["a"])
     assert not (tmp_path / "clash.pofa").exists()
 
@@ -168,7 +169,7 @@ def test_tied_weights_stay_two_tensors(tmp_path):
     model.mkdir()
     table = sparse((30, 8), 0.0, 1)
     save_file(
-        {"embeddings.weight": table, "decoder.weight": table.copy(), "scale": np.float32(3).reshape(())},
+        {"embeddings.weight": table, "decoder.weight": table.copy(), "scale": np.array(3, np.float32)},
         model / "model.safetensors",
     )
     compress(model, tmp_path / "out.pofa", encoder_weights=["decoder.weight"])
@@ -368,7 +369,7 @@ def test_each_fault_of_an_index_is_one_clear_error(tmp_path):
         inspect_model(model)
     index.write_text(json.dumps(good))
     os.truncate(model / "model-00002-of-00002.safetensors", 40)
-    with pytest.raises(CheckpointError, match="model-00002-of-00002.safetensors"):
+    with pytest.raises(CheckpointError, match=r"model-00002-of-00002\.safetensors.*truncated"):
         compress(model, tmp_path / "out.pofa")
 
 
@@ -396,7 +397,7 @@ def test_wrong_arguments(tmp_path):
     (tmp_path / "empty").mkdir()
     decompress(tmp_path / "out.pofa", tmp_path / "empty")
     assert contents(tmp_path / "empty") == contents(model)
-    with pytest.raises(CheckpointError, match="is a folder, a .pofa file is needed"):
+    with pytest.raises(CheckpointError, match=r"is a folder, a \.pofa file is needed"):
         read_pofa(model)
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_pofa(tmp_path / "nothing.pofa")
@@ -430,20 +431,17 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, allowed):
 
     def full(self, mode="r", *args, **kwargs):
         file = really_open(self, mode, *args, **kwargs)
-        return FullDisk(file, allowed) if mode in ("wb", "xb") and allowed < 9 else file
+        return FullDisk(file, allowed) if mode in ("wb", "xb") else file
 
     monkeypatch.setattr(Path, "open", full)
+    reason = "cannot be written .No space left on device.; free some space"
     for target in ("out.pofa", "good.pofa"):
-        with pytest.raises(
-            CheckpointError, match=f"{target}: cannot be written .No space left on device.; free some space"
-        ):
+        with pytest.raises(CheckpointError, match=f"{target}: {reason}"):
             compress(model, tmp_path / target)
-    if allowed < 4:
-        with pytest.raises(CheckpointError, match="back: cannot be written .No space left on device"):
-            decompress(tmp_path / "good.pofa", tmp_path / "back")
+    with pytest.raises(CheckpointError, match=f"back: {reason}"):
+        decompress(tmp_path / "good.pofa", tmp_path / "back")
     monkeypatch.undo()
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "back") == ["good.pofa", "model"]
-    assert (allowed < 4) == (not (tmp_path / "back").exists()) or allowed == 4
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["good.pofa", "model"]
     assert (tmp_path / "good.pofa").read_bytes() == before
 
 
@@ -471,7 +469,3 @@ def test_works_without_torch_and_pydantic():
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
-
-
-def test_every_type_code_of_the_tests_is_known():
-    assert set(CODES.values()) <= set(safetensors_file.DTYPES_BY_CODE)

@@ -142,7 +142,7 @@ def parse_header(header: bytes, data_bytes: int | None, where: str) -> tuple[dic
     value = parse_json(header, f"{where}: header", MAX_HEADER_BYTES)
     if not isinstance(value, dict):
         raise CheckpointError(f"{where}: header: holds {type(value).__name__}, a JSON object is needed")
-    metadata = value.pop("__metadata__", None) or {}
+    metadata = value.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise CheckpointError(
             f"{where}: header: __metadata__ must be an object of texts; restore or copy the file again"

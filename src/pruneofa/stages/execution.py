@@ -12,7 +12,8 @@ from typing import Any
 from pruneofa.errors import ConfigurationError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.record import (
-    RECORD_NAME,
+    CHECKPOINTS_FOLDER,
+    STATE_FOLDER,
     StageRecord,
     changes,
     fingerprint,
@@ -75,6 +76,7 @@ def execute(
     try:
         record.results = stage.run(recipe, inputs, output_dir)
         record.finished = True
+        clear_folder(output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER)
     finally:
         record.seconds += time.monotonic() - started
         if output_dir.exists():
@@ -84,7 +86,7 @@ def execute(
 
 
 def clear_folder(folder: Path) -> None:
-    """Remove a stage's folder."""
+    """Remove a folder and all in it."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -107,7 +109,7 @@ def _usable_record(
         return None
     record = read_record(folder)
     if record is None or record.stage != stage.name:
-        held = f"the stage {record.stage!r}" if record is not None else f"files but no {RECORD_NAME}"
+        held = f"the stage {record.stage!r}" if record is not None else "files that no stage wrote"
         raise ConfigurationError(
             f"output_dir {str(folder)!r} holds {held}; allowed: an empty folder, or one of {stage.name!r}. "
             "Choose another --output_dir"

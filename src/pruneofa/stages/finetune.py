@@ -6,6 +6,7 @@ from typing import Any
 
 from pruneofa.recipe import FinetuneSection, Recipe
 from pruneofa.stages.models import manifest_extra, save_log, save_model
+from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
 from pruneofa.stages.task_training import load_task_model, required_task, store_logits, teacher_logits
 from pruneofa.training.objectives import TaskLoss
 from pruneofa.training.session import train_model
@@ -25,7 +26,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         label="finetune",
         train_dataset=data.train,
         pad_token_id=tokenizer.pad_token_id,
-        checkpoint_dir=output_dir / "checkpoints",
+        checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=recipe.seed,
     )
     extra = {"base_model": inputs["dense"], **manifest_extra(inputs["dense"]), "recipe": recipe.name}

@@ -15,6 +15,7 @@ from pruneofa.checkpoint.manifest import Manifest, read_manifest, write_manifest
 from pruneofa.data.packaged import resolve_model
 from pruneofa.errors import CheckpointError
 from pruneofa.quantization.parameters import QuantizedState
+from pruneofa.stages.record import STATE_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,9 @@ def save_model(
     quantization = None
     if quantized is not None:
         save_quantization(quantized, output_dir)
-        quantization = {"bits": 8, **quantized.config.model_dump(mode="json")}
+        scheme = quantized.config.model_dump(mode="json")
+        activation = {"bits": 8, "quantize_outputs": scheme.pop("quantize_outputs")}
+        quantization = {"bits": 8, "activation": activation, **scheme}
     encoder, pooler = encoder_linears(model), pooler_linears(model)
     sparsity = {
         f"{name}.weight": {
@@ -127,12 +130,12 @@ def manifest_extra(path: str) -> dict[str, Any]:
 
 def save_log(log: list[dict[str, Any]], output_dir: Path) -> None:
     """Keep a training log beside the model."""
-    write_json(output_dir / TRAINING_LOG_NAME, log)
+    write_json(output_dir / STATE_FOLDER / TRAINING_LOG_NAME, log)
 
 
 def load_log(output_dir: Path) -> list[dict[str, Any]]:
     """The training log of a stage's folder; empty where it has none."""
-    path = output_dir / TRAINING_LOG_NAME
+    path = output_dir / STATE_FOLDER / TRAINING_LOG_NAME
     return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
 
 

@@ -12,6 +12,7 @@ from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.stages.corpus import DATA_FOLDER
 from pruneofa.stages.models import load_model, load_tokenizer, save_log, save_model
+from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
 from pruneofa.training.config import TrainingConfig
 from pruneofa.training.objectives import MaskedLanguageModeling
 from pruneofa.training.session import train_model
@@ -63,7 +64,7 @@ def pretrain(
         train_dataset=data["train"],
         eval_dataset=data.get("validation"),
         pad_token_id=tokenizer.pad_token_id,
-        checkpoint_dir=output_dir / "checkpoints",
+        checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=seed,
         pruner=pruner,
     )

@@ -1,4 +1,4 @@
-"""A stage's record in its folder: what it was made from, and whether it is finished."""
+"""A stage's record, in its folder's `.stage`: what it was made from, and whether it is finished."""
 
 import hashlib
 import json
@@ -10,12 +10,16 @@ from typing import Any
 from pruneofa.atomic import write_json
 from pruneofa.errors import CheckpointError
 
-RECORD_NAME = "stage.json"
+STATE_FOLDER = ".stage"
+"""Holds what a stage keeps for itself, so that the folder around it is a plain model folder."""
+
+CHECKPOINTS_FOLDER = "checkpoints"
+RECORD_NAME = "record.json"
 
 
 @dataclass
 class StageRecord:
-    """What `stage.json` holds.
+    """What `.stage/record.json` holds.
 
     Attributes:
         stage: name of the stage.
@@ -35,7 +39,7 @@ class StageRecord:
 
     def write(self, folder: Path) -> None:
         """Write the record into `folder`."""
-        write_json(folder / RECORD_NAME, asdict(self))
+        write_json(folder / STATE_FOLDER / RECORD_NAME, asdict(self))
 
 
 def read_record(folder: Path) -> StageRecord | None:
@@ -44,7 +48,7 @@ def read_record(folder: Path) -> StageRecord | None:
     Raises:
         CheckpointError: the record is damaged.
     """
-    path = folder / RECORD_NAME
+    path = folder / STATE_FOLDER / RECORD_NAME
     if not path.exists():
         return None
     try:

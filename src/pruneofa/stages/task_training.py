@@ -19,6 +19,7 @@ from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.models import load_model, load_tokenizer, longest_sequence
+from pruneofa.stages.record import STATE_FOLDER
 from pruneofa.training.config import TrainingConfig, uses_bfloat16
 from pruneofa.training.prediction import WithTeacherLogits, predict_logits
 
@@ -109,13 +110,13 @@ def teacher_logits(
 
 def store_logits(folder: Path, train: EncodedDataset, logits: npt.NDArray[np.float32]) -> None:
     """Keep a teacher's logits in its folder for those who learn from it on the same examples."""
-    with replacing_file(folder / _LOGITS_NAME) as temporary:
+    with replacing_file(folder / STATE_FOLDER / _LOGITS_NAME) as temporary:
         save_file({"logits": logits}, temporary, metadata={"examples": _digest(train)})
 
 
 def stored_logits(folder: Path, train: EncodedDataset) -> npt.NDArray[np.float32] | None:
     """Logits that `store_logits` left for exactly these examples, if any."""
-    path = folder / _LOGITS_NAME
+    path = folder / STATE_FOLDER / _LOGITS_NAME
     if not path.is_file():
         return None
     try:

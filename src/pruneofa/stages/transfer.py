@@ -8,6 +8,7 @@ from pruneofa.recipe import Recipe, TransferSection
 from pruneofa.sparsity.lock import PatternLock, lock_pattern
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.stages.models import manifest_extra, save_log, save_model
+from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
 from pruneofa.stages.task_training import load_task_model, required_task, with_teacher
 from pruneofa.training.objectives import TaskLoss
 from pruneofa.training.session import train_model
@@ -41,7 +42,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         label="transfer",
         train_dataset=examples,
         pad_token_id=tokenizer.pad_token_id,
-        checkpoint_dir=output_dir / "checkpoints",
+        checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=recipe.seed,
         pruner=keeper,
     )

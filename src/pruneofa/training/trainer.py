@@ -219,6 +219,11 @@ class _Join(TrainerCallback):  # type: ignore[misc]
             trainer.pruner.attach(trainer.optimizer)
         self._freeze_observers(state.global_step)
 
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell the order of examples its epoch; accelerate's wrappers of a resumed run don't pass it on."""
+        if self._trainer.batch_sampler is not None:
+            self._trainer.batch_sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Advance the pruning schedule after each optimizer step."""
         if self._trainer.pruner is not None:

@@ -1,0 +1,114 @@
+"""The stages in order: which a recipe asks for, and what flows between them."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pruneofa.atomic import replacing_file
+from pruneofa.errors import ConfigurationError
+from pruneofa.recipe import Recipe
+from pruneofa.recipe_files import load_recipe, save_recipe
+from pruneofa.stages import compress, corpus, evaluate, finetune, prune, quantize, report, teach, transfer
+from pruneofa.stages.execution import Stage, execute
+from pruneofa.stages.record import StageRecord
+
+logger = logging.getLogger(__name__)
+
+RECIPE_NAME = "recipe.yaml"
+MODEL_NAME = "model.pofa"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage within a run: where its inputs come from and what its folder is to later ones.
+
+    Attributes:
+        stage: what runs.
+        section: the recipe section without which it is left out.
+        provides: names under which later stages find its folder.
+    """
+
+    stage: Stage
+    section: str
+    provides: tuple[str, ...]
+
+
+STEPS = (
+    Step(Stage("corpus", ("corpus",), ("model",), corpus.run), "corpus", ("corpus",)),
+    Step(Stage("teach", ("teach",), ("model", "corpus"), teach.run), "teach", ("dense", "sparse")),
+    Step(Stage("prune", ("prune",), ("dense", "corpus", "teacher?"), prune.run), "prune", ("sparse",)),
+    Step(Stage("finetune", ("finetune", "task"), ("dense",), finetune.run), "finetune", ("task_teacher",)),
+    Step(
+        Stage("transfer", ("transfer", "task"), ("sparse", "task_teacher?"), transfer.run),
+        "transfer",
+        ("task_model",),
+    ),
+    Step(
+        Stage("quantize", ("quantize", "task"), ("task_model", "task_teacher?"), quantize.run),
+        "quantize",
+        ("int8_model",),
+    ),
+    Step(Stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?"), evaluate.run), "task", ()),
+    Step(Stage("compress", (), ("task_teacher?", "task_model?", "int8_model?"), compress.run), "task", ()),
+)
+STAGES = {step.stage.name: step.stage for step in STEPS}
+
+
+def run_pipeline(recipe: Recipe, output_dir: Path, *, overwrite: bool = False) -> dict[str, StageRecord]:
+    """Run every stage that `recipe` asks for; finished and unchanged ones are skipped, broken-off ones continued.
+
+    Leaves `model.pofa` (the smallest model of the run) and `report.html` in `output_dir`.
+
+    Raises:
+        ConfigurationError: `output_dir` holds another recipe's run, or something else.
+    """
+    _claim(recipe, output_dir, overwrite)
+    artefacts = {"model": recipe.model.name_or_path}
+    artefacts["dense"] = artefacts["sparse"] = artefacts["model"]
+    records = {}
+    for step in STEPS:
+        name = step.stage.name
+        if getattr(recipe, step.section) is None:
+            logger.info("%s: not in the recipe, left out", name)
+            continue
+        folder = output_dir / name
+        missing = [key for key in step.stage.inputs if not key.endswith("?") and key not in artefacts]
+        if missing:
+            raise ConfigurationError(f"{step.section}: this stage needs {', '.join(missing)}; add that section too")
+        records[name] = execute(step.stage, recipe, artefacts, folder, replace_stale=True)
+        artefacts.update(dict.fromkeys(step.provides, str(folder)))
+    _publish_model(output_dir)
+    report.write_report(output_dir)
+    return records
+
+
+def _claim(recipe: Recipe, output_dir: Path, overwrite: bool) -> None:
+    """Make `output_dir` this recipe's, and keep the recipe in it."""
+    held = output_dir / RECIPE_NAME
+    if output_dir.exists() and any(output_dir.iterdir()):
+        if not held.exists():
+            raise ConfigurationError(
+                f"output_dir {str(output_dir)!r} holds files but no {RECIPE_NAME}, so it is no run's folder; choose "
+                "another --output_dir"
+            )
+        other = load_recipe(str(held)).name
+        if other != recipe.name and not overwrite:
+            raise ConfigurationError(
+                f"output_dir {str(output_dir)!r} holds another run, of the recipe {other!r}; choose another "
+                f"--output_dir for {recipe.name!r}, or pass --overwrite_output_dir to replace it"
+            )
+        if other != recipe.name:
+            shutil.rmtree(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    save_recipe(recipe, held)
+
+
+def _publish_model(output_dir: Path) -> None:
+    """Put the run's smallest compressed file where it is found."""
+    for artefact in ("int8_model", "task_model"):
+        source = output_dir / "compress" / f"{artefact}.pofa"
+        if source.exists():
+            with replacing_file(output_dir / MODEL_NAME) as temporary:
+                shutil.copyfile(source, temporary)
+            return

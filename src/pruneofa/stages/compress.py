@@ -1,0 +1,86 @@
+"""Stage `compress`: the small files of a run's sparse models, checked to give the models back bit for bit."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pruneofa.checkpoint.decompress import decompress
+from pruneofa.checkpoint.inspection import inspect_model
+from pruneofa.checkpoint.manifest import read_manifest
+from pruneofa.checkpoint.writer import CompressionSummary, compress
+from pruneofa.errors import CheckpointError
+from pruneofa.recipe import Recipe
+from pruneofa.stages.evaluate import MODEL_NAMES
+
+logger = logging.getLogger(__name__)
+
+SHOWN = ("encoder_sparsity", "encoder_parameters", "bytes_encoder", "bytes_total", "nominal_ratio", "real_ratio")
+
+
+def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
+    """Compress every sparse task model of the run; the dense one is only measured."""
+    results = {}
+    for artefact, name in MODEL_NAMES.items():
+        if artefact not in inputs:
+            continue
+        path = inputs[artefact]
+        if artefact != "task_teacher":
+            path = str(output_dir / f"{artefact}.pofa")
+            compress_model(inputs[artefact], path)
+            _check_gives_back(Path(inputs[artefact]), Path(path))
+        results[name] = {**_sizes(path), "file": Path(path).name}
+    return results
+
+
+def compress_model(model_dir: str, output: str, *, form: str = "bitmask", int8: bool = False) -> CompressionSummary:
+    """Write the compressed file of a model folder, whichever tool saved it.
+
+    Raises:
+        CheckpointError: the folder holds no intact model.
+    """
+    if read_manifest(model_dir) is not None:
+        return compress(model_dir, output, form=form, int8=int8)
+    encoder, pooler = weight_names(model_dir)
+    return compress(model_dir, output, form=form, int8=int8, encoder_weights=encoder, pooler_weights=pooler)
+
+
+def weight_names(model_dir: str) -> tuple[list[str], list[str]]:
+    """Names of the encoder's and the pooler's Linear weights in a folder that carries no manifest.
+
+    The architecture is built from config.json without memory for its weights.
+    """
+    import torch
+    import transformers
+
+    from pruneofa.architectures import encoder_linears, pooler_linears
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(model_dir)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"model {model_dir!r}: config.json can't be read: {str(error).splitlines()[0]}"
+        ) from error
+    architecture = (getattr(config, "architectures", None) or ["AutoModel"])[0]
+    with torch.device("meta"):
+        model_class = getattr(transformers, architecture, None)
+        model = transformers.AutoModel.from_config(config) if model_class is None else model_class(config)
+    return (
+        [f"{name}.weight" for name in encoder_linears(model)],
+        [f"{name}.weight" for name in pooler_linears(model)],
+    )
+
+
+def _check_gives_back(folder: Path, file: Path) -> None:
+    """Decompress and compare every byte of the weights."""
+    with tempfile.TemporaryDirectory(dir=file.parent) as temporary:
+        decompress(file, Path(temporary) / "model")
+        for name in ("model.safetensors", "config.json"):
+            if (Path(temporary) / "model" / name).read_bytes() != (folder / name).read_bytes():
+                raise CheckpointError(f"{file}: {name} does not come back as it was; keep {folder} and report this")
+
+
+def _sizes(path: str) -> dict[str, Any]:
+    inspection = inspect_model(path).as_dict()
+    return {key: inspection[key] for key in SHOWN}
