@@ -9,9 +9,9 @@ from pruneofa.atomic import replacing_file
 from pruneofa.errors import ConfigurationError
 from pruneofa.recipe import Recipe
 from pruneofa.recipe_files import load_recipe, save_recipe
+from pruneofa.reporting.data import ReportData
 from pruneofa.stages import compress, corpus, evaluate, finetune, prune, quantize, report, teach, transfer
 from pruneofa.stages.execution import Stage, execute
-from pruneofa.stages.record import StageRecord
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,10 @@ STEPS = (
 STAGES = {step.stage.name: step.stage for step in STEPS}
 
 
-def run_pipeline(recipe: Recipe, output_dir: Path, *, overwrite: bool = False) -> dict[str, StageRecord]:
+def run_pipeline(recipe: Recipe, output_dir: Path, *, overwrite: bool = False) -> ReportData:
     """Run every stage that `recipe` asks for; finished and unchanged ones are skipped, broken-off ones continued.
 
-    Leaves `model.pofa` (the smallest model of the run) and `report.html` in `output_dir`.
+    Leaves `model.pofa` (the smallest model of the run) and `report.html` in `output_dir`; returns what the report says.
 
     Raises:
         ConfigurationError: `output_dir` holds another recipe's run, or something else.
@@ -66,7 +66,6 @@ def run_pipeline(recipe: Recipe, output_dir: Path, *, overwrite: bool = False) -
     _claim(recipe, output_dir, overwrite)
     artefacts = {"model": recipe.model.name_or_path}
     artefacts["dense"] = artefacts["sparse"] = artefacts["model"]
-    records = {}
     for step in STEPS:
         name = step.stage.name
         if getattr(recipe, step.section) is None:
@@ -76,11 +75,10 @@ def run_pipeline(recipe: Recipe, output_dir: Path, *, overwrite: bool = False) -
         missing = [key for key in step.stage.inputs if not key.endswith("?") and key not in artefacts]
         if missing:
             raise ConfigurationError(f"{step.section}: this stage needs {', '.join(missing)}; add that section too")
-        records[name] = execute(step.stage, recipe, artefacts, folder, replace_stale=True)
+        execute(step.stage, recipe, artefacts, folder, replace_stale=True)
         artefacts.update(dict.fromkeys(step.provides, str(folder)))
     _publish_model(output_dir)
-    report.write_report(output_dir)
-    return records
+    return report.write_report(output_dir)
 
 
 def _claim(recipe: Recipe, output_dir: Path, overwrite: bool) -> None:

@@ -35,6 +35,28 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     return recipe_from(document, name_or_path)
 
 
+def recipe_with(
+    name_or_path: str | None, settings: Mapping[str, Any], overrides: Iterable[str] = (), *, default_name: str
+) -> Recipe:
+    """A recipe as `load_recipe` gives it, or an empty one, with the values of a command's flags.
+
+    Args:
+        name_or_path: the recipe; None for the defaults under the name `default_name`.
+        settings: dotted key -> value; a mapping is merged into the section.
+        overrides: `key.path=value` texts, applied last.
+        default_name: name of the run when there is no recipe.
+
+    Raises:
+        ConfigurationError: as `load_recipe`.
+    """
+    document = {"name": default_name} if name_or_path is None else _document(name_or_path, ())
+    for path, value in settings.items():
+        _set(document, path, value, f"flag for {path}")
+    for override in overrides:
+        _apply_override(document, override)
+    return recipe_from(document, name_or_path or default_name)
+
+
 def recipe_from(document: Mapping[str, Any], origin: str) -> Recipe:
     """Validate a document; `origin` names it in the error."""
     try:
@@ -106,14 +128,20 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"--set {override!r}: the value is no valid YAML: {error}") from error
+    _set(document, path, value, f"--set {override!r}")
+
+
+def _set(document: dict[str, Any], path: str, value: Any, origin: str) -> None:
+    """Put `value` at the dotted `path`; a mapping joins the one that is there."""
     *parents, last = path.split(".")
     for depth, key in enumerate(parents):
         if document.get(key) is None:
             document[key] = {}
         if not isinstance(document[key], dict):
-            raise ConfigurationError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+            raise ConfigurationError(f"{origin}: {'.'.join(parents[: depth + 1])} is a value, not a section")
         document = document[key]
-    document[last] = value
+    joins = isinstance(value, dict) and isinstance(document.get(last), dict)
+    document[last] = _merged(document[last], value) if joins else value
 
 
 def _describe(fault: Any) -> str:

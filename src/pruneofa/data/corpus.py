@@ -225,7 +225,7 @@ def _split_statistics(members: list[IntArray], blocks: list[IntArray], unknown: 
 
 def _save(blocks: list[IntArray], folder: Path) -> None:
     import datasets
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     lengths = np.array([len(block) for block in blocks], dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])

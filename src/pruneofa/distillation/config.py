@@ -10,9 +10,15 @@ class DistillationConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    temperature: float = Field(2.0, gt=0.0, description="divides the logits of both before the softmax")
+    temperature: float = Field(
+        2.0, gt=0.0, allow_inf_nan=False, description="divides the logits of both before the softmax"
+    )
     hardness: float = Field(
-        0.5, ge=0.0, le=1.0, description="weight of the distillation loss; 1 - hardness is that of the task's own"
+        0.5,
+        ge=0.0,
+        le=1.0,
+        allow_inf_nan=False,
+        description="weight of the distillation loss; 1 - hardness is that of the task's own",
     )
     tokens: Literal["all", "masked"] = Field(
         "all", description="tokens whose predictions are distilled: all but padding (the authors' way), or masked ones"
@@ -20,11 +26,15 @@ class DistillationConfig(BaseModel):
     hidden_loss: Literal["none", "cosine", "mse"] = Field(
         "none", description="loss on hidden states: DistilBERT's cosine, TinyBERT's mean squared error"
     )
-    hidden_weight: float = Field(1.0, ge=0.0, description="weight of the loss on hidden states")
+    hidden_weight: float = Field(1.0, ge=0.0, allow_inf_nan=False, description="weight of the loss on hidden states")
     attention_loss: Literal["none", "mse"] = Field("none", description="loss on attention probabilities")
-    attention_weight: float = Field(1.0, ge=0.0, description="weight of the loss on attention probabilities")
+    attention_weight: float = Field(
+        1.0, ge=0.0, allow_inf_nan=False, description="weight of the loss on attention probabilities"
+    )
     layer_map: dict[int, int] | None = Field(
-        None, description="student layer -> teacher layer, 0 = the embeddings' output; needed when depths differ"
+        None,
+        min_length=1,
+        description="student layer -> teacher layer, 0 = the embeddings' output; needed when depths differ",
     )
 
     @property

@@ -3,6 +3,8 @@
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from pruneofa.errors import ConfigurationError
+
 
 def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """`T^2 * KL(teacher || student)` at temperature T, summed over classes, mean over rows (Hinton et al. 2015).
@@ -16,14 +18,13 @@ def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperatu
 
     Returns:
         A scalar in float32; zero for no rows.
+
+    Raises:
+        ConfigurationError: the shapes differ.
     """
-    if student_logits.shape != teacher_logits.shape:
-        raise ValueError(
-            f"student logits have shape {tuple(student_logits.shape)}, the teacher's {tuple(teacher_logits.shape)}; "
-            "both must predict the same classes for the same rows"
-        )
+    _check_same_shape("logits", student_logits, teacher_logits, "predict the same classes for the same rows")
     if student_logits.shape[0] == 0:
-        return student_logits.sum() * 0.0
+        return student_logits.sum().float() * 0.0
     student = F.log_softmax(student_logits.float() / temperature, dim=-1)
     teacher = F.log_softmax(teacher_logits.float() / temperature, dim=-1)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
@@ -36,7 +37,11 @@ def hidden_cosine(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> T
         student: `[batch, length, hidden]`.
         teacher: `[batch, length, hidden]`.
         attention_mask: `[batch, length]`, non-zero where there is a token.
+
+    Raises:
+        ConfigurationError: the shapes differ.
     """
+    _check_same_shape("hidden states", student, teacher, "have the same hidden size")
     kept = attention_mask.bool()
     return (1.0 - F.cosine_similarity(student[kept].float(), teacher[kept].float(), dim=-1)).mean()
 
@@ -46,6 +51,7 @@ def hidden_mse(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tens
 
     Shapes as in `hidden_cosine`.
     """
+    _check_same_shape("hidden states", student, teacher, "have the same hidden size")
     kept = attention_mask.bool()
     return F.mse_loss(student[kept].float(), teacher[kept].float())
 
@@ -57,7 +63,19 @@ def attention_mse(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> T
         student: `[batch, heads, length, length]`.
         teacher: `[batch, heads, length, length]`.
         attention_mask: `[batch, length]`.
+
+    Raises:
+        ConfigurationError: the shapes differ.
     """
+    _check_same_shape("attentions", student, teacher, "have the same number of heads")
     kept = attention_mask.bool()
     pairs = (kept[:, None, :, None] & kept[:, None, None, :]).expand_as(student)
     return F.mse_loss(student.float()[pairs], teacher.float()[pairs])
+
+
+def _check_same_shape(what: str, student: Tensor, teacher: Tensor, remedy: str) -> None:
+    if student.shape != teacher.shape:
+        raise ConfigurationError(
+            f"the student's {what} have shape {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}; "
+            f"both must {remedy}"
+        )

@@ -4,7 +4,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from pruneofa.errors import ConfigurationError
 
 
 @contextmanager
@@ -37,9 +40,17 @@ def select_tokens(batch: Mapping[str, Tensor], tokens: str) -> Tensor:
     Args:
         batch: with `labels` `[batch, length]` (-100 where there is none) and, for padded batches, `attention_mask`.
         tokens: "masked", or "all" for all but padding.
+
+    Raises:
+        ConfigurationError: masked tokens are asked for, and the batch doesn't say which these are.
     """
     if tokens == "masked":
+        if "labels" not in batch:
+            raise ConfigurationError(
+                "tokens is 'masked', but the batch has no `labels` to tell which tokens are; pass them, or set tokens "
+                "to 'all'"
+            )
         return batch["labels"] != -100
     if "attention_mask" in batch:
         return batch["attention_mask"].bool()
-    return batch["input_ids"] >= 0
+    return torch.ones_like(batch["input_ids"], dtype=torch.bool)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 
 import torch
 
@@ -11,13 +12,11 @@ Budget = Callable[[Mapping[str, torch.Tensor], float], dict[str, torch.Tensor]]
 
 
 def prune_count(sparsity: float, size: int) -> int:
-    """`floor(sparsity * size)`, guarded against the last bit of the product.
+    """`floor(sparsity * size)` for the decimal number that `sparsity` prints as.
 
-    0.7 * 10 is 6.999999999999999 in binary; the share that was asked for is 7 of 10.
+    In floating point 0.29 * 100 is 28.999999999999996; the share that was asked for is 29 of 100.
     """
-    exact = sparsity * size
-    nearest = round(exact)
-    return nearest if math.isclose(exact, nearest, rel_tol=1e-12, abs_tol=1e-9) else math.floor(exact)
+    return math.floor(Fraction(repr(float(sparsity))) * size)
 
 
 def uniform(saliencies: Mapping[str, torch.Tensor], sparsity: float) -> dict[str, torch.Tensor]:

@@ -14,19 +14,25 @@ class SparsityConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    target_sparsity: float = Field(0.9, ge=0.0, lt=1.0, description="share of zeros in the end, below 1")
-    initial_sparsity: float = Field(0.0, ge=0.0, lt=1.0, description="share of zeros at begin_step")
+    target_sparsity: float = Field(
+        0.9, ge=0.0, lt=1.0, allow_inf_nan=False, description="share of zeros in the end, below 1"
+    )
+    initial_sparsity: float = Field(
+        0.0, ge=0.0, lt=1.0, allow_inf_nan=False, description="share of zeros at begin_step"
+    )
     begin_step: int = Field(0, ge=0, description="first step of the cubic ramp")
     end_step: int = Field(50_000, ge=0, description="step at which the target is reached exactly")
     update_every: int = Field(1_000, ge=1, description="steps between re-selections of the mask")
     freeze_step: int | None = Field(
-        None, ge=0, description="last re-selection; the values under the mask are dropped there (default: end_step)"
+        None, ge=0, description="no re-selection after it; values under the mask are dropped there (default: end_step)"
     )
     saliency: Literal["magnitude"] = Field("magnitude", description="which weight matters")
     pattern: Literal["unstructured"] = Field("unstructured", description="the shape of what goes")
     scope: Literal["uniform", "global"] = Field("uniform", description="the target holds per tensor, or over all")
     targets: list[str] | None = Field(
-        None, description="module names to prune, globs or re:expressions (default: the encoder's Linear layers)"
+        None,
+        min_length=1,
+        description="module names to prune, globs or re:expressions (default: the encoder's Linear layers)",
     )
     ignore: list[str] = Field(default_factory=list, description="module names never pruned, globs or re:expressions")
     prune_pooler: bool = Field(False, description="prune the pooler's Linear too, as the authors' code does")

@@ -7,31 +7,45 @@ from torch.optim import Optimizer
 
 from pruneofa.architectures import encoder_linears, pooler_linears
 from pruneofa.errors import ConfigurationError
-from pruneofa.sparsity.masks import MaskSet, pack_bits, weight_of
+from pruneofa.sparsity.bits import pack_bits
+from pruneofa.sparsity.masks import MaskSet, unwrap, weight_of
 from pruneofa.sparsity.optimizer_hooks import OptimizerHooks
-from pruneofa.sparsity.pruner import Pruner, current_owner, set_owner
+from pruneofa.sparsity.ownership import current_owner, set_owner
+from pruneofa.sparsity.pruner import Pruner
 
 
 class PatternLock:
     """Fixed masks on a model; made by `lock_pattern`."""
 
     def __init__(self, model: nn.Module, masks: MaskSet) -> None:
-        self.model = model
+        self.model = unwrap(model)
         self.masks = masks
-        self._hooks = OptimizerHooks(masks, before=_nothing, after=masks.apply)
-        set_owner(model, self)
+        self._hooks = OptimizerHooks(masks, before=_nothing, after=self._apply)
+        set_owner(self.model, self)
         masks.apply()
 
     def attach(self, optimizer: Optimizer) -> None:
         """Keep the zeros through every `optimizer.step()`, and their gradients before any clipping."""
+        set_owner(self.model, self)
         self._hooks.attach(optimizer)
+        self.masks.apply()
 
     def detach(self) -> None:
         """Remove all hooks. The zeros stay until something else changes them."""
         self._hooks.detach()
 
+    # Of the lock itself: as long as an optimizer is hooked, the lock is alive and can be found.
+    def _apply(self) -> None:
+        self.masks.apply()
+
+    @property
+    def attached(self) -> bool:
+        """Whether an optimizer is hooked."""
+        return self._hooks.attached
+
     def step(self) -> None:
         """Nothing to advance: a lock has no schedule. Here so that a loop can treat it as a pruner."""
+        self._hooks.hook_gradients()
 
     @property
     def sparsity(self) -> float:
@@ -51,8 +65,8 @@ class PatternLock:
 def lock_pattern(model: nn.Module, optimizer: Optimizer | None = None) -> PatternLock:
     """Freeze the zeros of a sparse model (PruneOFA, section 3: mask = weight is non-zero).
 
-    On a model that still has a `Pruner`, its masks are frozen as they are and the lock takes over; else every Linear
-    of the encoder and the pooler that has a zero is locked.
+    On a model that still has a `Pruner` (or an earlier lock), its masks are frozen as they are and the new lock takes
+    over; else every Linear of the encoder and the pooler that has a zero is locked.
 
     Args:
         model: a sparse model.
@@ -61,19 +75,22 @@ def lock_pattern(model: nn.Module, optimizer: Optimizer | None = None) -> Patter
     Raises:
         ConfigurationError: the model has no zeros to lock.
     """
-    owner = current_owner(model)
-    if isinstance(owner, Pruner):
-        owner.detach()
-        masks = MaskSet(model, {name: owner.masks[name] for name in owner.masks})
+    inner, owner = unwrap(model), current_owner(model)
+    if owner is None:
+        names = [*encoder_linears(inner), *pooler_linears(inner)]
+        found = {name: weight_of(inner, name).detach() != 0 for name in names}
     else:
-        names = [*encoder_linears(model), *pooler_linears(model)]
-        nonzero = {name: weight_of(model, name).detach() != 0 for name in names}
-        masks = MaskSet(model, {name: mask for name, mask in nonzero.items() if not bool(mask.all())})
-    if not list(masks):
+        found = {name: owner.masks[name] for name in owner.masks}
+    sparse = {name: mask for name, mask in found.items() if not bool(mask.all())}
+    if not sparse:
         raise ConfigurationError(
             "lock_pattern: no Linear layer of the encoder has a zero weight; give it a pruned model (pruneofa prune)"
         )
-    lock = PatternLock(model, masks)
+    if owner is not None:
+        owner.detach()
+    if isinstance(owner, Pruner):
+        owner.freeze()
+    lock = PatternLock(inner, MaskSet(inner, sparse))
     if optimizer is not None:
         lock.attach(optimizer)
     return lock

@@ -1,8 +1,10 @@
 """Hooks that keep masks through an optimizer's step."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 from pruneofa.sparsity.masks import MaskSet
@@ -21,32 +23,87 @@ class OptimizerHooks:
         self._masks = masks
         self._before = before
         self._after = after
-        self._handles: list[Any] = []
+        self._optimizer_handles: list[Any] = []
+        # Module name -> the parameter that is hooked, and its handle.
+        self._gradient_handles: dict[str, tuple[weakref.ref[torch.Tensor], Any]] = {}
+
+    @property
+    def attached(self) -> bool:
+        """Whether an optimizer is hooked."""
+        return bool(self._optimizer_handles)
 
     def attach(self, optimizer: Optimizer) -> None:
         """Hook the optimizer (the inner one where accelerate has wrapped it) and the gradients."""
         self.detach()
         while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
             optimizer = optimizer.optimizer  # type: ignore[attr-defined]
-        self._handles = [
+        self._optimizer_handles = [
             optimizer.register_step_pre_hook(self._pre),
             optimizer.register_step_post_hook(self._post),
-            *self._masks.hook_gradients(),
         ]
+        self.hook_gradients()
 
     def detach(self) -> None:
         """Remove every hook."""
-        for handle in self._handles:
+        for handle in [*self._optimizer_handles, *(handle for _, handle in self._gradient_handles.values())]:
             handle.remove()
-        self._masks.unhook_gradients()
-        self._handles = []
+        self._optimizer_handles = []
+        self._gradient_handles = {}
 
-    def _pre(self, *_: Any) -> None:
+    def hook_gradients(self) -> bool:
+        """Mask each gradient as soon as it is accumulated, so that any clipping sees it masked.
+
+        Only parameters that are new since the last call are hooked, so it is cheap to call it again. Post-accumulate
+        hooks also fire on sharded parameters (DTensor), plain tensor hooks don't.
+
+        Returns:
+            Whether any parameter was new.
+        """
+        any_new = False
+        for name, weight in self._masks.weights():
+            known, handle = self._gradient_handles.get(name, (None, None))
+            if not weight.requires_grad or (known is not None and known() is weight):
+                continue
+            if handle is not None:
+                handle.remove()
+            new_handle = weight.register_post_accumulate_grad_hook(self._gradient_hook(name))  # type: ignore[no-untyped-call]
+            self._gradient_handles[name] = (weakref.ref(weight), new_handle)
+            any_new = True
+        return any_new
+
+    def _gradient_hook(self, name: str) -> Callable[[torch.Tensor], None]:
+        # Weak, so that a parameter doesn't keep the masks and through them its own model alive.
+        masks = weakref.ref(self._masks)
+
+        def hook(parameter: torch.Tensor) -> None:
+            held = masks()
+            if held is not None:
+                held.mask_gradient(name, parameter)
+
+        return hook
+
+    def _pre(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Parameters that were replaced since `attach` (sharding) had no hook during this backward pass.
-        if late := self._masks.hook_gradients():
-            self._handles += late
+        if self.hook_gradients():
             self._masks.mask_gradients()
+        if len(args) > 1 and args[1] is not None:  # args[0] is the optimizer itself
+            args = (args[0], self._masked(args[1]), *args[2:])
+        elif kwargs.get("closure") is not None:
+            kwargs = {**kwargs, "closure": self._masked(kwargs["closure"])}
         self._before()
+        return args, kwargs
 
     def _post(self, *_: Any) -> None:
         self._after()
+
+    def _masked(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        """A closure runs inside the optimizer's step, where weights are dense; it must see them masked."""
+
+        def masked_closure() -> Any:
+            self._after()
+            try:
+                return closure()
+            finally:
+                self._before()
+
+        return masked_closure

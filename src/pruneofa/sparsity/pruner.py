@@ -1,25 +1,26 @@
 """Gradual magnitude pruning of a model while an optimizer trains it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from pruneofa.errors import CheckpointError
+from pruneofa.errors import CheckpointError, ConfigurationError
+from pruneofa.sparsity.bits import pack_bits, unpack_bits
 from pruneofa.sparsity.budget import BUDGETS
 from pruneofa.sparsity.config import SparsityConfig
-from pruneofa.sparsity.masks import MaskSet, pack_bits, set_masked_to_zero, unpack_bits, weight_of
+from pruneofa.sparsity.hidden import HiddenValues
+from pruneofa.sparsity.masks import MaskSet, unwrap, weight_of
 from pruneofa.sparsity.optimizer_hooks import OptimizerHooks
+from pruneofa.sparsity.ownership import set_owner
 from pruneofa.sparsity.pattern import PATTERNS
 from pruneofa.sparsity.ranks import check_ranks_agree
 from pruneofa.sparsity.saliency import SALIENCIES
 from pruneofa.sparsity.schedule import is_update, sparsity_at
 from pruneofa.sparsity.targets import target_modules
 
-_OWNER = "_pruneofa_owner"
+_STATE_KEYS = ("completed_steps", "frozen", "shapes", "masks", "hidden")
 
 
 class Pruner:
@@ -40,48 +41,68 @@ class Pruner:
         ...     pruner.step()
 
     Args:
-        model: the model, wrapped (DDP) or not.
+        model: the model, wrapped (DDP, torch.compile) or not; modules are named as in the model inside.
         config: what to prune and when.
 
     Raises:
-        ConfigurationError: a pattern of `targets` matches no Linear module.
+        ConfigurationError: a pattern of `targets` matches no Linear module, a target's weight is shared with another
+            module, or the model has a pruner or lock that is still attached.
     """
 
     def __init__(self, model: nn.Module, config: SparsityConfig) -> None:
         self.config = config
-        self.model = model
+        self.model = unwrap(model)
         self.completed_steps = 0
-        names = target_modules(model, config)
-        self.masks = MaskSet(model, {name: torch.ones_like(weight_of(model, name), dtype=torch.bool) for name in names})
-        self._hidden: dict[str, torch.Tensor] | None = {}
-        self._hooks = OptimizerHooks(self.masks, before=self._restore_hidden, after=self._hide)
-        model.__dict__[_OWNER] = self
+        weights = {name: weight_of(self.model, name) for name in target_modules(self.model, config)}
+        masks = {
+            name: torch.ones(weight.shape, dtype=torch.bool, device=weight.device) for name, weight in weights.items()
+        }
+        self.masks = MaskSet(self.model, masks)
+        self._hidden = HiddenValues(self.masks)
+        self._hooks = OptimizerHooks(self.masks, before=self._restore, after=self._hide)
+        set_owner(self.model, self)
 
     def attach(self, optimizer: Optimizer) -> None:
         """Keep masked weights at zero through every `optimizer.step()`, and their gradients before any clipping.
 
         Call it when the optimizer holds the parameters that will be trained, that is after wrapping or sharding, and
-        before the first step. The first cut is made here when `begin_step` is 0.
+        before the first step; to change to another optimizer, call it again. The first cut is made here when
+        `begin_step` is 0.
         """
+        set_owner(self.model, self)
         self._hooks.attach(optimizer)
-        if self.completed_steps == 0 and is_update(0, self.config):
-            self._reselect()
+        if self.completed_steps == 0:
+            self._follow_schedule()
+        else:
+            self.masks.apply()
 
     def detach(self) -> None:
         """Remove all hooks. Masks and weights stay as they are."""
         self._hooks.detach()
 
+    @property
+    def attached(self) -> bool:
+        """Whether an optimizer is hooked."""
+        return self._hooks.attached
+
     def step(self) -> None:
         """Advance the schedule by one; call it once after each `optimizer.step()`.
 
         Re-selects the masks where the schedule says so, and drops the values under the mask at the last of them.
+
+        Raises:
+            ConfigurationError: no optimizer is attached, so nothing would keep the zeros.
+            MaskMismatchError: the ranks of a distributed run selected different masks.
         """
+        if not self.attached:
+            raise ConfigurationError("Pruner.step: no optimizer is attached; call pruner.attach(optimizer) first")
         self.completed_steps += 1
-        self.masks.hook_gradients()
-        if is_update(self.completed_steps, self.config):
-            self._reselect()
-        if self.completed_steps >= self.config.last_update:
-            self._hidden = None
+        self._hooks.hook_gradients()
+        self._follow_schedule()
+
+    def freeze(self) -> None:
+        """Let the masks rest as they are from now on, and drop the values under them."""
+        self._hidden.drop()
 
     @property
     def target(self) -> float:
@@ -96,88 +117,82 @@ class Pruner:
     @property
     def frozen(self) -> bool:
         """Whether the masks can't change any more."""
-        return self._hidden is None
+        return self._hidden.dropped
+
+    # Bound methods of the pruner itself: as long as an optimizer is hooked, its owner is alive and can be found.
+    def _restore(self) -> None:
+        self._hidden.restore()
+
+    def _hide(self) -> None:
+        self._hidden.hide()
+
+    def _follow_schedule(self) -> None:
+        if not self.frozen and is_update(self.completed_steps, self.config):
+            self._reselect()
+        if self.completed_steps >= self.config.last_update:
+            self.freeze()
 
     @torch.no_grad()
     def _reselect(self) -> None:
         """Select the masks anew from the dense weights, then hide what they drop."""
         pattern = PATTERNS[self.config.pattern]
         saliency = SALIENCIES[self.config.saliency]
-        with self._dense_weights():
+        with self._hidden.restored():
             units = {name: pattern.unit_saliency(saliency(weight)) for name, weight in self.masks.weights()}
-            selected = BUDGETS[self.config.scope](units, sparsity_at(self.completed_steps, self.config))
-            for name, unit_mask in selected.items():
+            for name, unit_mask in BUDGETS[self.config.scope](units, self.target).items():
                 self.masks[name] = pattern.expand(unit_mask, self.masks.weight(name).shape)
         check_ranks_agree(self.masks, self.completed_steps)
 
-    @contextmanager
-    def _dense_weights(self) -> Iterator[None]:
-        self._restore_hidden()
-        yield
-        self._hide()
-
-    @torch.no_grad()
-    def _restore_hidden(self) -> None:
-        """Put the values under the mask back into the weights. Either is zero where the other is not."""
-        for name, hidden in (self._hidden or {}).items():
-            self.masks.weight(name).add_(hidden)
-
-    @torch.no_grad()
-    def _hide(self) -> None:
-        """Move what lies under the mask out of the weights and leave +0.0."""
-        for name, weight in self.masks.weights():
-            mask = self.masks.on_device(name, weight)
-            if self._hidden is not None:
-                if name not in self._hidden:
-                    self._hidden[name] = torch.empty_like(weight)
-                torch.where(mask, weight.new_zeros(()), weight, out=self._hidden[name])
-            set_masked_to_zero(weight, mask)
-
     def state_dict(self) -> dict[str, Any]:
         """Clock, masks (one bit a weight) and, until the masks are frozen, the values under them (those alone)."""
-        state: dict[str, Any] = {"completed_steps": self.completed_steps, "frozen": self.frozen}
-        state["masks"] = {name: pack_bits(self.masks[name]) for name in self.masks}
-        state["hidden"] = {
-            name: hidden[~self.masks.on_device(name, hidden)].cpu() for name, hidden in (self._hidden or {}).items()
+        return {
+            "completed_steps": self.completed_steps,
+            "frozen": self.frozen,
+            "shapes": {name: list(self.masks[name].shape) for name in self.masks},
+            "masks": {name: pack_bits(self.masks[name]) for name in self.masks},
+            "hidden": self._hidden.state(),
         }
-        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()` of a pruner over the same modules; the model's weights are loaded apart.
 
         Raises:
-            CheckpointError: the state belongs to other modules or other shapes.
+            CheckpointError: the state belongs to other modules or other shapes, or is damaged; nothing changed.
         """
+        masks = self._checked_masks(state)
+        for name, mask in masks.items():
+            self.masks[name] = mask.to(self.masks.weight(name).device)
+        self.completed_steps = int(state["completed_steps"])
+        self._hidden.load(None if state["frozen"] else state["hidden"])
+
+    def _checked_masks(self, state: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """The unpacked masks of a state that fits this pruner."""
+        if missing := [key for key in _STATE_KEYS if key not in state]:
+            raise CheckpointError(f"pruner state has no {', '.join(missing)}; it must come from Pruner.state_dict()")
         if list(state["masks"]) != list(self.masks):
             raise CheckpointError(
-                f"pruner state holds masks of {len(state['masks'])} modules, this pruner has {len(list(self.masks))} "
-                "(or in another order); resume with the model and the targets of the run that wrote it"
+                f"pruner state holds masks of {len(state['masks'])} modules, this pruner has {len(self.masks)} "
+                "(or other ones); resume with the model and the targets of the run that wrote it"
             )
+        masks = {}
         for name, weight in self.masks.weights():
-            packed = state["masks"][name]
-            if packed.numel() != -(-weight.numel() // 8):
+            stored, packed, size = state["shapes"].get(name), state["masks"][name], -(-weight.numel() // 8)
+            if stored != list(weight.shape):
                 raise CheckpointError(
-                    f"pruner state: the mask of {name} has {packed.numel()} bytes, its weight of shape "
-                    f"{tuple(weight.shape)} needs {-(-weight.numel() // 8)}"
+                    f"pruner state: the mask of {name} has shape {stored}, its weight {list(weight.shape)}; resume "
+                    "with the model of the run that wrote it"
                 )
-            self.masks[name] = unpack_bits(packed, weight.shape).to(weight.device)
-        self.completed_steps = int(state["completed_steps"])
-        self._hidden = None if state["frozen"] else {}
+            if packed.dtype != torch.uint8 or packed.numel() != size:
+                raise CheckpointError(
+                    f"pruner state: the mask of {name} is {packed.numel()} entries of {packed.dtype}, but a weight of "
+                    f"shape {list(weight.shape)} needs {size} of torch.uint8"
+                )
+            masks[name] = unpack_bits(packed, weight.shape)
         for name, values in state["hidden"].items():
-            weight, mask = self.masks.weight(name), self.masks[name]
-            if values.numel() != mask.numel() - int(mask.sum()):
-                raise CheckpointError(f"pruner state: {name} has {values.numel()} values under its mask, another count")
-            hidden = torch.zeros_like(weight)
-            hidden[~mask] = values.to(weight.device, weight.dtype)
-            assert self._hidden is not None
-            self._hidden[name] = hidden
-
-
-def current_owner(model: nn.Module) -> Any:
-    """The pruner or lock that holds the masks of `model`, if any."""
-    return model.__dict__.get(_OWNER)
-
-
-def set_owner(model: nn.Module, owner: Any) -> None:
-    """Record who holds the masks of `model`."""
-    model.__dict__[_OWNER] = owner
+            zeros = masks[name].numel() - int(masks[name].sum()) if name in masks else 0
+            if name not in masks or values.shape != (zeros,) or state["frozen"]:
+                raise CheckpointError(
+                    f"pruner state: {name} has values of shape {list(values.shape)} under its mask, which drops "
+                    f"{zeros} weights{' and is frozen' if state['frozen'] else ''}; the state is damaged"
+                )
+        return masks

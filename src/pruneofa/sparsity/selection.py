@@ -27,7 +27,8 @@ def keep_largest(saliencies: Sequence[torch.Tensor], prune_count: int) -> list[t
         raise ValueError(f"prune_count is {prune_count}; allowed: 0 to {total}, the number of entries")
     if prune_count == 0:
         return [torch.ones_like(saliency, dtype=torch.bool) for saliency in saliencies]
-    saliencies = [saliency.detach().float() for saliency in saliencies]
+    exact = torch.float64 if any(saliency.dtype == torch.float64 for saliency in saliencies) else torch.float32
+    saliencies = [saliency.detach().to(exact).contiguous() for saliency in saliencies]
     entries = torch.cat([saliency.flatten() for saliency in saliencies])
     threshold = _kth_smallest(entries, prune_count)
     if bool(entries.isnan().any()):

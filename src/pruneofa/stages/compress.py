@@ -13,6 +13,7 @@ from pruneofa.checkpoint.writer import CompressionSummary, compress
 from pruneofa.errors import CheckpointError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.evaluate import MODEL_NAMES
+from pruneofa.stages.models import load_any, save_model
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,40 @@ def compress_model(model_dir: str, output: str, *, form: str = "bitmask", int8: 
         return compress(model_dir, output, form=form, int8=int8)
     encoder, pooler = weight_names(model_dir)
     return compress(model_dir, output, form=form, int8=int8, encoder_weights=encoder, pooler_weights=pooler)
+
+
+def save_compressed(model: Any, path: str | Path, *, tokenizer: Any = None, int8: bool = False) -> CompressionSummary:
+    """Write a sparse model of transformers into one small file.
+
+    Args:
+        model: a model with a `save_pretrained`.
+        path: the file to write, usually `*.pofa`.
+        tokenizer: goes into the file too.
+        int8: round encoder weights to int8, one scale per row (lossy).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, tokenizer, Path(folder), stage="save_compressed")
+        return compress(folder, path, int8=int8)
+
+
+def load_compressed(path: str | Path, auto_class: Any = None) -> Any:
+    """The model in a compressed file: the very weights that were saved; int8 ones compute in fake-quantized form.
+
+    Args:
+        path: a file of `save_compressed` or `pruneofa compress`.
+        auto_class: a class of transformers with `from_pretrained` (default: the architecture that was saved).
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    import transformers
+
+    with tempfile.TemporaryDirectory() as folder:
+        model_dir = decompress(path, Path(folder) / "model")
+        if auto_class is None:
+            config = transformers.AutoConfig.from_pretrained(model_dir)
+            auto_class = getattr(transformers, (config.architectures or ["AutoModel"])[0])
+        return load_any(auto_class, str(model_dir))
 
 
 def weight_names(model_dir: str) -> tuple[list[str], list[str]]:

@@ -14,7 +14,7 @@ from pruneofa.data.batching import PaddingCollator
 from pruneofa.data.tasks import TaskConfig, load_split
 from pruneofa.errors import DataError
 from pruneofa.recipe import Recipe
-from pruneofa.stages.models import load_model, load_tokenizer, longest_sequence
+from pruneofa.stages.models import load_any, load_tokenizer, longest_sequence
 from pruneofa.stages.task_training import metrics_of, required_task
 from pruneofa.training.prediction import predict_logits
 
@@ -52,12 +52,7 @@ def evaluate_model(path: str, task: TaskConfig, predictions_path: Path | None = 
             decompress(path, Path(folder) / "model")
             return evaluate_model(str(Path(folder) / "model"), task, predictions_path)
     tokenizer = load_tokenizer(path)
-    if (Path(path) / "quantization.safetensors").exists():
-        from pruneofa.quantization.state import load_quantized
-
-        model: Any = load_quantized(path, AutoModelForSequenceClassification)
-    else:
-        model = load_model(AutoModelForSequenceClassification, path)
+    model = load_any(AutoModelForSequenceClassification, path)
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if task.label_names is not None and sorted(names) != sorted(task.label_names):
         raise DataError(f"model {path!r} knows the labels {names}, the task names {task.label_names}")

@@ -51,13 +51,14 @@ def execute(
     Args:
         stage: what to run.
         recipe: its settings.
-        inputs: path or hub name of each artefact it reads.
+        inputs: path or hub name of each artefact it reads; "checkpoint" names one to continue from.
         output_dir: its folder; kept when finished from the same inputs, continued when unfinished.
         replace_stale: start anew when the folder was made from other inputs; otherwise that is an error.
 
     Raises:
         ConfigurationError: the folder holds something else.
     """
+    checkpoint = {"checkpoint": inputs["checkpoint"]} if "checkpoint" in inputs else {}
     inputs = {name: inputs[name] for name in (key.rstrip("?") for key in stage.inputs) if name in inputs}
     settings = _settings(stage, recipe, inputs)
     wanted = fingerprint(settings)
@@ -74,7 +75,7 @@ def execute(
     record.write(output_dir)
     started = time.monotonic()
     try:
-        record.results = stage.run(recipe, inputs, output_dir)
+        record.results = stage.run(recipe, inputs | checkpoint, output_dir)
         record.finished = True
         clear_folder(output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER)
     finally:

@@ -28,6 +28,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         pad_token_id=tokenizer.pad_token_id,
         checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=recipe.seed,
+        resume_from_checkpoint=inputs.get("checkpoint"),
     )
     extra = {"base_model": inputs["dense"], **manifest_extra(inputs["dense"]), "recipe": recipe.name}
     save_model(model, tokenizer, output_dir, stage="finetune", extra=extra)

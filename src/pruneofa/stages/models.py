@@ -57,6 +57,19 @@ def load_model(auto_class: Any, name_or_path: str, **settings: Any) -> Any:
         ) from error
 
 
+def load_any(auto_class: Any, path: str) -> Any:
+    """A float model, or an int8 one in its fake-quantized form, by what its folder holds.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    from pruneofa.quantization.state import FILE_NAME, load_quantized
+
+    if (Path(path) / FILE_NAME).exists():
+        return load_quantized(path, auto_class)
+    return load_model(auto_class, path)
+
+
 def longest_sequence(model_or_config: Any) -> int | None:
     """The longest sequence that a model takes, in tokens; None where its config does not say.
 
@@ -84,7 +97,7 @@ def save_model(
 
     Args:
         model: a plain model of transformers (after `convert`, where it was quantized).
-        tokenizer: saved beside it.
+        tokenizer: saved beside it, if given.
         output_dir: the stage's folder.
         stage: name of the stage.
         targets: sparsity asked for, by module name.
@@ -94,7 +107,8 @@ def save_model(
     from pruneofa.quantization.state import save_quantization
 
     model.save_pretrained(output_dir)
-    tokenizer.save_pretrained(output_dir)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(output_dir)
     quantization = None
     if quantized is not None:
         save_quantization(quantized, output_dir)

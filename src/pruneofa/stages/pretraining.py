@@ -30,6 +30,7 @@ def pretrain(
     sparsity: SparsityConfig | None = None,
     distillation: DistillationConfig | None = None,
     teacher_path: str | None = None,
+    resume_from_checkpoint: str | None = None,
     extra: dict[str, Any],
 ) -> dict[str, Any]:
     """Train a masked language model, with a pruner and a teacher where they are given, and save it.
@@ -67,6 +68,7 @@ def pretrain(
         checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=seed,
         pruner=pruner,
+        resume_from_checkpoint=resume_from_checkpoint,
     )
     targets = dict.fromkeys(pruner.masks, sparsity.target_sparsity) if pruner and sparsity else None
     save_model(model, tokenizer, output_dir, stage=stage, targets=targets, extra=extra)

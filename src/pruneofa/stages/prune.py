@@ -19,6 +19,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         corpus_path=inputs["corpus"],
         output_dir=output_dir,
         seed=recipe.seed,
+        resume_from_checkpoint=inputs.get("checkpoint"),
         mask_probability=section.mask_probability,
         sparsity=section.sparsity,
         distillation=section.distillation,

@@ -111,7 +111,7 @@ def _facts(records: dict[str, StageRecord]) -> dict[str, str]:
 
 def _notes(records: dict[str, StageRecord]) -> list[str]:
     return [
-        "Ratios compare with the encoder's Linear weights in float32. Nominal: 32/bits / (1 - sparsity), the paper's own "
-        "figure, which leaves out where the non-zeros are. Real: bytes in the file, index and scales counted.",
+        "Ratios compare with the encoder's Linear weights in float32. Nominal: 32/bits / (1 - sparsity), the paper's "
+        "own figure, which leaves out where the non-zeros are. Real: bytes in the file, index and scales counted.",
         "Accuracy is measured on the evaluation split in float32; the int8 model runs in its fake-quantized form.",
     ]

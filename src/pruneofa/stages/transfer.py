@@ -44,6 +44,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         pad_token_id=tokenizer.pad_token_id,
         checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=recipe.seed,
+        resume_from_checkpoint=inputs.get("checkpoint"),
         pruner=keeper,
     )
     asked = dict.fromkeys(keeper.masks, keeper.target) if isinstance(keeper, Pruner) else None

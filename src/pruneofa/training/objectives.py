@@ -35,7 +35,7 @@ class MaskedLanguageModeling:
         tokens = self.distiller.config.tokens if self.distiller is not None and model.training else "masked"
         selection = select_tokens(batch, tokens)
         inputs = {name: value for name, value in batch.items() if name != "labels"}
-        features = {} if self.distiller is None else self.distiller.feature_arguments
+        features = self.distiller.feature_arguments if self.distiller is not None and model.training else {}
         with head_on_tokens(unwrap(model), selection):
             output = model(**inputs, **features)
         output["loss"] = _masked_cross_entropy(output.logits.flatten(0, 1), batch["labels"][selection])
@@ -58,7 +58,7 @@ class TaskLoss:
     def __call__(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Any, dict[str, Tensor]]:
         """See `Objective`; `batch` holds the model's inputs, `labels` and perhaps `teacher_logits`."""
         inputs = {name: value for name, value in batch.items() if name != "teacher_logits"}
-        features = {} if self.distiller is None else self.distiller.feature_arguments
+        features = self.distiller.feature_arguments if self.distiller is not None and model.training else {}
         output = model(**inputs, **features)
         if self.distiller is None or not model.training:
             return output.loss, output, {}

@@ -10,6 +10,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from pruneofa.errors import DataError
+
+_TARGETS = ("labels", "teacher_logits")
+
 
 @torch.no_grad()
 def predict_logits(
@@ -36,14 +40,15 @@ def predict_logits(
     model.eval()
     rows: dict[int, npt.NDArray[np.float32]] = {}
     precision = torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
-    with precision:
-        for indices, batch in zip(
-            batches, DataLoader(dataset, batch_sampler=batches, collate_fn=collator), strict=True
-        ):
-            inputs = {name: value.to(device) for name, value in batch.items() if name != "labels"}
-            logits = model(**inputs).logits.float().cpu().numpy()
-            rows.update(zip(indices, logits, strict=True))
-    model.train(was_training)
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collator)
+    try:
+        with precision:
+            for indices, batch in zip(batches, loader, strict=True):
+                inputs = {name: value.to(device) for name, value in batch.items() if name not in _TARGETS}
+                logits = model(**inputs).logits.float().cpu().numpy()
+                rows.update(zip(indices, logits, strict=True))
+    finally:
+        model.train(was_training)
     return np.stack([rows[index] for index in range(len(rows))])
 
 
@@ -53,11 +58,16 @@ class WithTeacherLogits(Dataset[dict[str, Any]]):
     Args:
         dataset: the examples; its teacher saw them without dropout, so its answer never changes.
         logits: `[examples, classes]`, in the data set's order.
+
+    Raises:
+        DataError: there are more or fewer logits than examples.
     """
 
     def __init__(self, dataset: Any, logits: npt.NDArray[np.float32]) -> None:
         if len(dataset) != len(logits):
-            raise ValueError(f"there are {len(logits)} rows of teacher logits for {len(dataset)} examples")
+            raise DataError(
+                f"there are {len(logits)} rows of teacher logits for {len(dataset)} examples; compute them on these"
+            )
         self._dataset = dataset
         self._logits = logits
         self.lengths = dataset.lengths

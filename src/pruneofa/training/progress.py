@@ -1,5 +1,6 @@
 """Progress of a training run: a live bar on a terminal, plain lines in the log elsewhere."""
 
+import datetime
 import logging
 import time
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
+
+from pruneofa.terminal import messages
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +25,7 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, label: str, console: Console | None = None, seconds_between_lines: float = 15.0) -> None:
         self._label = label
-        self._console = console or Console(stderr=True)
+        self._console = console or messages
         self._seconds_between_lines = seconds_between_lines
         self._bar: Progress | None = None
         self._task: Any = None
@@ -55,18 +58,19 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]
         """Advance."""
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=state.global_step, facts=self._facts())
+            facts = f"{self._rate(state, now):.2f} steps/s{self._facts(', ')}"
+            self._bar.update(self._task, completed=state.global_step, facts=facts)
         elif state.is_world_process_zero and now - self._last_line >= self._seconds_between_lines:
             self._last_line = now
-            rate = (state.global_step - self._first_step) / max(1e-9, now - self._started)
+            rate = self._rate(state, now)
             left = (state.max_steps - state.global_step) / max(1e-9, rate)
             logger.info(
-                "%s: step %d of %d, %.2f steps/s, %d:%02d left%s",
+                "%s: step %d of %d, %.2f steps/s, %s left%s",
                 self._label,
                 state.global_step,
                 state.max_steps,
                 rate,
-                *divmod(round(left), 60),
+                datetime.timedelta(seconds=round(left)),
                 self._facts(", "),
             )
 
@@ -84,7 +88,10 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]
             self._bar.stop()
             self._bar = None
 
-    def _facts(self, prefix: str = "") -> str:
+    def _rate(self, state: Any, now: float) -> float:
+        return float(state.global_step - self._first_step) / max(1e-9, now - self._started)
+
+    def _facts(self, prefix: str) -> str:
         facts = []
         if "loss" in self._latest:
             facts.append(f"loss {self._latest['loss']:.3f}")

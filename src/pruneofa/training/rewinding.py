@@ -8,6 +8,8 @@ from functools import partial
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pruneofa.errors import ConfigurationError
+
 
 def sawtooth_multiplier(
     step: int, *, total_steps: int, warmup_steps: int, begin_step: int, end_step: int, interval: int
@@ -15,8 +17,8 @@ def sawtooth_multiplier(
     """The authors' rewinding: a linear decay whose clock steps back by one interval at every pruning event.
 
     With N total steps, W of warm-up and P = end - begin: t/W in warm-up, then (N - P - t)/(N - P - W), to which every
-    event up to `end_step` gives an interval back, and (N - t)/(N - P - W) from there on. Not clipped above: where
-    pruning begins before the warm-up ends it passes 1 (PruneOFA, section 3; values in docs/method.md).
+    event up to `end_step` gives an interval back, and (N - t)/(N - P - W) from there on; N > P + W. Not clipped above:
+    where pruning begins before the warm-up ends it passes 1 (PruneOFA, section 3; values in docs/method.md).
     """
     if step < warmup_steps:
         return step / warmup_steps
@@ -27,7 +29,7 @@ def sawtooth_multiplier(
         remaining = total_steps - pruning_steps - step + (step - begin_step) // interval * interval
     else:
         remaining = total_steps - step
-    return max(0.0, remaining / max(1, total_steps - pruning_steps - warmup_steps))
+    return max(0.0, remaining / (total_steps - pruning_steps - warmup_steps))
 
 
 def cyclic_multiplier(
@@ -83,7 +85,19 @@ def get_rewinding_schedule(
         end_step: step at which the target sparsity is reached.
         interval: steps between re-selections of the mask.
         last_epoch: index of the last step when resuming.
+
+    Raises:
+        ConfigurationError: the kind is unknown, or the sawtooth has no steps left to decay over: N - (end - begin) - W
+            is not positive.
     """
+    if kind not in _MULTIPLIERS:
+        raise ConfigurationError(f"lr_scheduler_type is {kind!r}; allowed: {', '.join(REWINDING_SCHEDULES)}")
+    if kind == "rewinding" and total_steps - (end_step - begin_step) - warmup_steps <= 0:
+        raise ConfigurationError(
+            f"rewinding: pruning from step {begin_step} to {end_step} and {warmup_steps} steps of warm-up leave none "
+            f"of the run's {total_steps} to decay over; lower end_step or warmup_ratio, train longer, or choose "
+            "rewinding_cycles"
+        )
     multiplier = partial(
         _MULTIPLIERS[kind],
         total_steps=total_steps,

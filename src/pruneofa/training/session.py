@@ -80,11 +80,17 @@ def train_model(
     )
     try:
         trainer.train(resume_from_checkpoint or latest_checkpoint(checkpoint_dir))
-        if eval_dataset is not None:
+        if eval_dataset is not None and not _was_evaluated(trainer):
             trainer.evaluate()
     finally:
         progress.close()
     return list(trainer.state.log_history)
+
+
+def _was_evaluated(trainer: SparseTrainer) -> bool:
+    """Whether the model as it is now was evaluated: with `eval_steps` the loop does so after the last step."""
+    last = trainer.state.global_step
+    return any("eval_loss" in entry and entry["step"] == last for entry in trainer.state.log_history)
 
 
 def _set_dropout(model: nn.Module, probability: float | None) -> None:

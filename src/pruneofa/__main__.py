@@ -1,0 +1,5 @@
+"""`python -m pruneofa`."""
+
+from pruneofa.cli.main import main
+
+main()

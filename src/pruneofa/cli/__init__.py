@@ -1,0 +1,1 @@
+"""The command line: thin wrappers over functions, which import what they need when they run."""

@@ -1,0 +1,45 @@
+"""Flags that several commands share, in Hugging Face's style."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name (see `pruneofa recipes`) or a YAML file.")
+]
+OptionalRecipe = Annotated[
+    str | None, typer.Argument(metavar="[RECIPE]", help="A shipped recipe's name or a YAML file; else the defaults.")
+]
+OutputDir = Annotated[Path, typer.Option("--output_dir", help="Folder to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite_output_dir", help="Replace what another run left in the folder.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model_name_or_path", help="Folder, hub name, or package:MODULE/FOLDER of the model to start from."),
+]
+Teacher = Annotated[str | None, typer.Option("--teacher_name_or_path", help="The dense teacher.")]
+CorpusDir = Annotated[Path, typer.Option("--corpus_dir", help="What `pruneofa corpus` wrote.")]
+Resume = Annotated[
+    Path | None,
+    typer.Option("--resume_from_checkpoint", help="Continue from this one (default: the latest sound one, if any)."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of everything random.")]
+LearningRate = Annotated[float | None, typer.Option("--learning_rate", help="Highest learning rate.")]
+Epochs = Annotated[float | None, typer.Option("--num_train_epochs", help="Passes over the data.")]
+MaxSteps = Annotated[int | None, typer.Option("--max_steps", help="Optimizer steps, instead of epochs.")]
+BatchSize = Annotated[int | None, typer.Option("--per_device_train_batch_size", help="Examples in a batch.")]
+TrainFile = Annotated[
+    str | None, typer.Option("--train_file", help="CSV, TSV or JSON lines (also .gz, .bz2, .xz), or hub:NAME:SPLIT.")
+]
+ValidationFile = Annotated[
+    str | None, typer.Option("--validation_file", help="What to evaluate on; forms as of --train_file.")
+]
+TaskName = Annotated[str | None, typer.Option("--task_name", help="The task's name in reports.")]
+TextColumn = Annotated[str | None, typer.Option("--text_column", help="Column of the text (default: text).")]
+PairColumn = Annotated[str | None, typer.Option("--text_pair_column", help="Column of a pair's second text.")]
+LabelColumn = Annotated[str | None, typer.Option("--label_column", help="Column of the label (default: label).")]
+MaxLength = Annotated[int | None, typer.Option("--max_length", help="Longest example in tokens.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
