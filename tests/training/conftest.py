@@ -1,3 +1,5 @@
+import gc
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,3 +18,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def quick() -> Iterator[None]:
+    """Leave out what only costs time here: waiting for the disk, and collecting the libraries' own objects."""
+    fsync = os.fsync
+    os.fsync = lambda file: None
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    os.fsync = fsync

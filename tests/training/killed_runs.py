@@ -4,6 +4,7 @@ Each case runs in a process of its own, forked from this one so that torch is im
 program does when it ends (finally blocks, flushed buffers) happens in one that is killed.
 """
 
+import gc
 import json
 import os
 import signal
@@ -102,6 +103,8 @@ def _train_until(kind: str, folder: Path, point: tuple[str, int]) -> int:
 def main(folder: Path) -> None:
     """Run every case in a folder of its name below `folder`; signals go to signals.json."""
     torch.set_num_threads(1)
+    os.fsync = lambda file: None  # the machine goes on: what was written is there, flushed or not
+    gc.freeze()
     signals = {}
     for name, (kind, points) in CASES.items():
         signals[name] = [_train_until(kind, folder / name, point) for point in points]

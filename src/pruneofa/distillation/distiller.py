@@ -57,6 +57,7 @@ class Distiller:
         if teacher is student:
             raise ConfigurationError("teacher and student are the same object; give the teacher as a copy")
         teacher.requires_grad_(False)
+        teacher.eval()
         if config.needs_features:
             check_features(config, student, teacher)
         if config.attention_loss != "none":
@@ -89,7 +90,7 @@ class Distiller:
             ConfigurationError: the task's loss is missing though it counts, or student and teacher don't predict the
                 same things.
         """
-        task = getattr(student_out, "loss", None)
+        task: Tensor | None = getattr(student_out, "loss", None)
         if task is None and self.config.hardness < 1.0:
             raise ConfigurationError(
                 f"hardness is {self.config.hardness}, so the task's own loss counts, but the student's output has "
@@ -99,7 +100,7 @@ class Distiller:
         self.parts = {"loss/distillation": distillation.detach()}
         if task is not None:
             self.parts["loss/task"] = task.detach()
-        if self.config.hardness == 1.0:
+        if task is None or self.config.hardness == 1.0:
             return distillation
         return (1.0 - self.config.hardness) * task + self.config.hardness * distillation
 
@@ -131,9 +132,12 @@ class Distiller:
         if self.teacher is None:
             raise ConfigurationError("this distiller has no teacher model, so each batch must carry `teacher_logits`")
         inputs = {name: value for name, value in batch.items() if name in _MODEL_INPUTS}
-        self.teacher.eval()
+        if self.teacher.training:
+            self.teacher.eval()
         # The trainer moves the student to its device, but knows nothing of a teacher.
-        self.teacher.to(next(iter(inputs.values())).device)
+        device = next(iter(inputs.values())).device
+        if next(self.teacher.parameters()).device != device:
+            self.teacher.to(device)
         if selection is None:
             return self.teacher(**inputs, **self.feature_arguments)
         with head_on_tokens(self.teacher, selection):

@@ -27,7 +27,7 @@ def head_on_tokens(model: nn.Module, selection: Tensor) -> Iterator[None]:
         output.last_hidden_state = output.last_hidden_state[selection].unsqueeze(0)
         return output
 
-    handle = model.base_model.register_forward_hook(gather)  # type: ignore[union-attr,operator]
+    handle = model.base_model.register_forward_hook(gather)  # type: ignore[union-attr]
     try:
         yield
     finally:

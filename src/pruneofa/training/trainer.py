@@ -186,6 +186,7 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # Resumed from the checkpoint of its last step, the library's loop would take one step more.
         if self.state.global_step >= self.state.max_steps:
+            self._load_rng_state(self._resumed_from)
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)
