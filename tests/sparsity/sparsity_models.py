@@ -51,9 +51,14 @@ MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
 
 def classifier(family: str = "bert", seed: int = 0) -> nn.Module:
-    """A classifier of two classes in training mode."""
+    """A classifier of two classes in training mode; weights are large enough for gradients to reach the encoder."""
     torch.manual_seed(seed)
-    return AutoModelForSequenceClassification.from_config(copy.deepcopy(CONFIGS[family])).train()
+    model = AutoModelForSequenceClassification.from_config(copy.deepcopy(CONFIGS[family]))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(8.0)
+    return model.train()
 
 
 def ramp(**changes: Any) -> SparsityConfig:

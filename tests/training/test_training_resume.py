@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from killed_runs import CASES
-from training_runs import STEPS, folders, make_trainer, outcome, run_to_end
+from training_runs import STEPS, TRAINING, folders, make_trainer, outcome, run_to_end
 
 import pruneofa
 
@@ -31,7 +31,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([sys.executable, script, folder], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     signals = json.loads((folder / "signals.json").read_text())
-    assert all(signal.SIGKILL == number for numbers in signals.values() for number in numbers), (signals, done.stderr)
+    assert all(number == signal.SIGKILL for numbers in signals.values() for number in numbers), (signals, done.stderr)
     return folder
 
 
@@ -75,7 +75,7 @@ def test_mean_training_loss_covers_all_steps(uninterrupted: dict[str, dict[str, 
 
 
 def test_trainer_can_be_resumed_within_its_process(uninterrupted: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    class Interrupted(Exception):
+    class BrokenOffError(Exception):
         pass
 
     trainer = make_trainer("prune", tmp_path)
@@ -84,30 +84,24 @@ def test_trainer_can_be_resumed_within_its_process(uninterrupted: dict[str, dict
     def interrupting(model: Any, batch: Any) -> Any:
         calls.append(model.training)
         if sum(calls) == 12:
-            raise Interrupted
+            raise BrokenOffError
         return objective(model, batch)
 
     trainer.objective = interrupting
-    with pytest.raises(Interrupted):
+    with pytest.raises(BrokenOffError):
         trainer.train()
     trainer.objective = objective
     trainer.train(resume_from_checkpoint=True)
     assert outcome(trainer) == uninterrupted["prune"]
 
 
-def test_workers_that_prepare_batches_change_nothing(
-    uninterrupted: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    from training_runs import TRAINING
-
+def test_workers_that_prepare_batches_change_nothing(uninterrupted: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     trainer = make_trainer("lock", tmp_path, TRAINING.model_copy(update={"dataloader_num_workers": 1}))
     trainer.train()
     assert outcome(trainer) == uninterrupted["lock"]
 
 
 def test_evaluation_changes_nothing(uninterrupted: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    from training_runs import TRAINING
-
     for kind in ("prune", "qat"):
         trainer = make_trainer(kind, tmp_path / kind, TRAINING.model_copy(update={"eval_steps": None}))
         trainer.train()

@@ -14,7 +14,7 @@ def cubic_sparsity(step: int, *, initial: float, target: float, begin_step: int,
     if step <= begin_step:
         return initial
     progress = (step - begin_step) / (end_step - begin_step)
-    return initial + (target - initial) * (1.0 - (1.0 - progress) ** 3)
+    return min(target, initial + (target - initial) * (1.0 - (1.0 - progress) ** 3))
 
 
 def sparsity_at(step: int, config: SparsityConfig) -> float:

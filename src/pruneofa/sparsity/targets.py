@@ -5,6 +5,7 @@ from torch import nn
 from pruneofa.architectures import encoder_linears, match_modules, pooler_linears
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.config import SparsityConfig
+from pruneofa.sparsity.masks import weight_of
 
 
 def target_modules(model: nn.Module, config: SparsityConfig) -> list[str]:
@@ -14,7 +15,8 @@ def target_modules(model: nn.Module, config: SparsityConfig) -> list[str]:
     those Linear modules of the whole model that a pattern matches. `ignore` takes away from either.
 
     Raises:
-        ConfigurationError: a pattern matches no Linear module, or nothing is left.
+        ConfigurationError: a pattern matches no Linear module, nothing is left, or a weight is shared with another
+            module or computed.
     """
     if config.targets is not None:
         linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
@@ -37,7 +39,7 @@ def _refuse_tied(model: nn.Module, names: list[str]) -> None:
         if isinstance(weight, nn.Parameter):
             users.setdefault(id(weight), []).append(name)
     for name in names:
-        shared = users[id(model.get_submodule(name).weight)]
+        shared = users[id(weight_of(model, name))]
         if len(shared) > 1:
             raise ConfigurationError(
                 f"targets: the weight of {name!r} is shared with {', '.join(n for n in shared if n != name)}; "

@@ -53,7 +53,7 @@ def train_model(
     Returns:
         The log: one mapping for each logged step.
     """
-    _set_dropout(model, config.dropout)
+    set_dropout(model, config.dropout)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[operator]
     rewinding = config.lr_scheduler_type in REWINDING_SCHEDULES
@@ -93,7 +93,7 @@ def _was_evaluated(trainer: SparseTrainer) -> bool:
     return any("eval_loss" in entry and entry["step"] == last for entry in trainer.state.log_history)
 
 
-def _set_dropout(model: nn.Module, probability: float | None) -> None:
+def set_dropout(model: nn.Module, probability: float | None) -> None:
     """Give every dropout layer this probability; the model's saved settings stay as they are."""
     if probability is None:
         return
