@@ -33,7 +33,7 @@ from pruneofa.stages.execution import execute
 from pruneofa.stages.record import read_record
 
 VARIANTS = ("prune_once", "prune_while_finetuning", "lock_without_distillation")
-GRID = (1e-4, 2e-4, 4e-4)
+GRID = (1e-4, 3e-4)
 
 
 def recipe_for(name: str, seed: int, overrides: list[str]) -> Recipe:

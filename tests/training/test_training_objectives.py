@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from training_runs import VOCABULARY, Blocks, Reviews, bert
 from transformers import BertForMaskedLM, BertForSequenceClassification
@@ -40,7 +40,7 @@ def student() -> Any:
 
 @pytest.fixture
 def teacher() -> Any:
-    return bert(BertForMaskedLM, 2)
+    return bert(BertForMaskedLM, 2).eval()
 
 
 def test_masked_language_modeling_equals_the_models_own_loss(student: Any) -> None:

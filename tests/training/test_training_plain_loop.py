@@ -48,7 +48,7 @@ def test_loop_of_the_documentation_equals_the_trainer(tmp_path: Path) -> None:
 
 
 def test_loop_with_lock_decay_and_accumulation_equals_the_trainer(tmp_path: Path) -> None:
-    """Fewer of the trainer's defaults are switched off: decay of some weights, a linear schedule, two batches a step."""
+    """With the trainer's other habits: decay of some weights only, a linear schedule, two batches a step."""
     model = bert(BertForSequenceClassification, 3, dropout=0.0)
     make_sparse(model)
     twin = copy.deepcopy(model)

@@ -3,23 +3,27 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pruneofa import __version__, machine
 from pruneofa.atomic import write_text
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.errors import ConfigurationError
+from pruneofa.reporting.card import model_card
 from pruneofa.reporting.data import ModelRow, ReportData, StageTime, TensorSparsity, curves_from_log_history
 from pruneofa.reporting.html import render_report
 from pruneofa.stages.evaluate import MODEL_NAMES
 from pruneofa.stages.models import load_log
 from pruneofa.stages.record import StageRecord, read_record
 
+CARD_NAME = "README.md"
 HTML_NAME = "report.html"
 JSON_NAME = "report.json"
 _STAGES = ("corpus", "teach", "prune", "finetune", "transfer", "quantize", "evaluate", "compress")
 
 
 def write_report(run_dir: Path) -> ReportData:
-    """Collect what is known of the run in `run_dir` and write `report.html` and `report.json` there.
+    """Collect what is known of the run in `run_dir`; write `report.html`, `report.json` and the model's card there.
 
     Raises:
         ConfigurationError: the folder holds no run.
@@ -27,6 +31,8 @@ def write_report(run_dir: Path) -> ReportData:
     data = collect(run_dir)
     data.save(run_dir / JSON_NAME)
     write_text(run_dir / HTML_NAME, render_report(data))
+    if data.rows and (run_dir / "model.pofa").exists():
+        write_text(run_dir / CARD_NAME, _card(run_dir, data))
     return data
 
 
@@ -53,6 +59,20 @@ def collect(run_dir: Path) -> ReportData:
         ],
         recipe_yaml=recipe_yaml,
         notes=_notes(records),
+    )
+
+
+def _card(run_dir: Path, data: ReportData) -> str:
+    """The card of the run's `model.pofa`, which is the last row of its table."""
+    recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text(encoding="utf-8"))
+    return model_card(
+        data.rows[-1],
+        base_model=recipe["model"]["name_or_path"],
+        auto_class="AutoModelForSequenceClassification",
+        task=f"{recipe['task']['task_name']}: {data.facts['task']}",
+        recipe=recipe["name"],
+        baseline=data.rows[0] if len(data.rows) > 1 else None,
+        compressed_file="model.pofa",
     )
 
 

@@ -1,0 +1,185 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_runs import TRAINING, Blocks, Reviews, bert, folders, make_sparse, parts
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    ElectraConfig,
+    MPNetConfig,
+    RobertaConfig,
+)
+
+from pruneofa.errors import ConfigurationError
+from pruneofa.training.checkpoints import latest_checkpoint
+from pruneofa.training.objectives import MaskedLanguageModeling, TaskLoss
+from pruneofa.training.session import set_dropout, train_model
+
+CHANGED: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 20,
+    "hidden_dropout_prob": 0.5,
+    "attention_probs_dropout_prob": 0.5,
+}
+FAMILIES = {
+    "bert": BertConfig(**CHANGED),
+    "distilbert": DistilBertConfig(
+        vocab_size=60, dim=16, n_layers=1, n_heads=2, hidden_dim=16, dropout=0.5, attention_dropout=0.5
+    ),
+    "electra": ElectraConfig(**CHANGED, embedding_size=8),
+    "mpnet": MPNetConfig(**CHANGED),
+    "roberta": RobertaConfig(**CHANGED),
+}
+
+
+def trained(folder: Path, model: Any = None, **changes: Any) -> tuple[Any, list[dict[str, Any]]]:
+    model = model if model is not None else bert(BertForMaskedLM, 1, dropout=0.2)
+    config = TRAINING.model_copy(update={"max_steps": 4, "eval_steps": None, **changes})
+    log = train_model(
+        model,
+        MaskedLanguageModeling(),
+        config,
+        label="test",
+        train_dataset=Blocks(),
+        eval_dataset=Blocks(6, seed=9),
+        pad_token_id=0,
+        checkpoint_dir=folder,
+        seed=5,
+    )
+    return model, log
+
+
+def same(left: Any, right: Any) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left.parameters(), right.parameters(), strict=True))
+
+
+def test_run_is_repeatable_and_leaves_its_log_and_checkpoints(tmp_path: Path) -> None:
+    model, log = trained(tmp_path / "first")
+    again, _ = trained(tmp_path / "second")
+    assert same(model, again)
+    assert [entry["step"] for entry in log if "loss" in entry] == [3]
+    assert [entry["step"] for entry in log if "eval_loss" in entry] == [4]
+    assert folders(tmp_path / "first") == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_last_step_is_evaluated_once(tmp_path: Path) -> None:
+    _, log = trained(tmp_path, eval_steps=3)
+    assert [entry["step"] for entry in log if "eval_loss" in entry] == [3, 4]
+    _, again = trained(tmp_path, eval_steps=3)  # the run is found finished
+    assert [entry["step"] for entry in again if "eval_loss" in entry] == [3, 4]
+
+
+def test_run_goes_on_from_the_latest_sound_checkpoint_or_the_one_named(tmp_path: Path) -> None:
+    whole, _ = trained(tmp_path / "whole")
+    for damaged in ("checkpoint-4", None):
+        folder = tmp_path / f"without {damaged}"
+        trained(folder)
+        if damaged:
+            (folder / damaged / "model.safetensors").unlink()
+        resumed, log = trained(folder)
+        assert same(whole, resumed)
+        assert log[0]["step"] == 3
+    latest = latest_checkpoint(tmp_path / "whole")
+    model = bert(BertForMaskedLM, 7)
+    train_model(
+        model,
+        MaskedLanguageModeling(),
+        TRAINING.model_copy(update={"max_steps": 4, "eval_steps": None}),
+        label="test",
+        train_dataset=Blocks(),
+        pad_token_id=0,
+        checkpoint_dir=tmp_path / "elsewhere",
+        seed=5,
+        resume_from_checkpoint=latest,
+    )
+    assert same(whole, model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dropout_reaches_every_layer_and_not_the_saved_settings(family: str) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForMaskedLM.from_config(FAMILIES[family]).train()
+    ids = torch.arange(5, 15)[None]
+    settings = model.config.to_dict()
+    assert not torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    set_dropout(model, None)
+    assert not torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    set_dropout(model, 0.0)
+    silent = model(input_ids=ids).logits
+    assert torch.equal(silent, model(input_ids=ids).logits)
+    assert torch.allclose(silent, model.eval()(input_ids=ids).logits, atol=1e-6)
+    assert model.config.to_dict() == settings
+
+
+def test_settings_of_the_session_have_an_effect(tmp_path: Path) -> None:
+    usual, _ = trained(tmp_path / "usual")
+    assert not same(usual, trained(tmp_path / "dropout", dropout=0.0)[0])
+    assert not same(usual, trained(tmp_path / "order", group_by_length=False)[0])
+
+
+def test_gradient_checkpointing_changes_memory_alone(tmp_path: Path) -> None:
+    usual, _ = trained(tmp_path / "usual")
+    model, _ = trained(tmp_path / "checkpointing", gradient_checkpointing=True)
+    assert model.is_gradient_checkpointing
+    assert same(usual, model)
+
+
+def test_data_smaller_than_a_batch_is_trained_on(tmp_path: Path) -> None:
+    model = bert(BertForSequenceClassification, 3)
+    config = TRAINING.model_copy(update={"max_steps": 2, "per_device_train_batch_size": 50, "eval_steps": None})
+    log = train_model(
+        model,
+        TaskLoss(),
+        config,
+        label="test",
+        train_dataset=Reviews(5),
+        pad_token_id=0,
+        checkpoint_dir=tmp_path,
+        seed=0,
+    )
+    assert log[-1]["step"] == 2
+
+
+def test_rewinding_needs_pruning(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="lr_scheduler_type is 'rewinding', which follows pruning"):
+        trained(tmp_path, lr_scheduler_type="rewinding")
+
+
+def test_pruner_and_metrics_are_passed_on(tmp_path: Path) -> None:
+    made = parts("prune")
+    log = train_model(
+        made["model"],
+        made["objective"],
+        TRAINING.model_copy(update={"lr_scheduler_type": "rewinding_cycles"}),
+        label="test",
+        train_dataset=made["train_dataset"],
+        pad_token_id=0,
+        checkpoint_dir=tmp_path / "prune",
+        seed=5,
+        pruner=made["pruner"],
+    )
+    assert [entry["sparsity/target"] for entry in log if "loss" in entry][-1] == 0.7
+    model = bert(BertForSequenceClassification, 3)
+    make_sparse(model)
+    log = train_model(
+        model,
+        TaskLoss(),
+        TRAINING.model_copy(update={"max_steps": 2, "eval_steps": None}),
+        label="test",
+        train_dataset=Reviews(),
+        eval_dataset=Reviews(8, seed=3),
+        pad_token_id=0,
+        checkpoint_dir=tmp_path / "task",
+        seed=5,
+        compute_metrics=lambda found: {"rows": float(found.predictions.shape[0])},
+    )
+    assert log[-1]["eval_rows"] == 8.0
