@@ -23,8 +23,9 @@ class DistillationConfig(BaseModel):
     tokens: Literal["all", "masked"] = Field(
         "all", description="tokens whose predictions are distilled: all but padding (the authors' way), or masked ones"
     )
-    hidden_loss: Literal["none", "cosine", "mse"] = Field(
-        "none", description="loss on hidden states: DistilBERT's cosine, TinyBERT's mean squared error"
+    hidden_loss: Literal["none", "cosine", "mse", "normalized_mse"] = Field(
+        "none",
+        description="loss on hidden states: DistilBERT's cosine, TinyBERT's mean squared error, SquareHead's normalized",
     )
     hidden_weight: float = Field(1.0, ge=0.0, allow_inf_nan=False, description="weight of the loss on hidden states")
     attention_loss: Literal["none", "mse"] = Field("none", description="loss on attention probabilities")

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from pruneofa.distillation.config import DistillationConfig
-from pruneofa.distillation.losses import attention_mse, hidden_cosine, hidden_mse
+from pruneofa.distillation.losses import attention_mse, hidden_cosine, hidden_mse, hidden_normalized_mse
 from pruneofa.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-_HIDDEN_LOSSES = {"cosine": hidden_cosine, "mse": hidden_mse}
+_HIDDEN_LOSSES = {"cosine": hidden_cosine, "mse": hidden_mse, "normalized_mse": hidden_normalized_mse}
 
 
 def feature_loss(config: DistillationConfig, student_out: Any, teacher_out: Any, batch: Mapping[str, Tensor]) -> Tensor:

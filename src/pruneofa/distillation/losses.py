@@ -56,6 +56,15 @@ def hidden_mse(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tens
     return F.mse_loss(student[kept].float(), teacher[kept].float())
 
 
+def hidden_normalized_mse(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tensor:
+    """`hidden_mse` divided by the teacher's mean square, so that every layer counts alike (SquareHead, 2310.06927).
+
+    Shapes as in `hidden_cosine`.
+    """
+    energy = teacher[attention_mask.bool()].float().square().mean()
+    return hidden_mse(student, teacher, attention_mask) / energy.clamp_min(1e-12)
+
+
 def attention_mse(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tensor:
     """Mean squared difference of attention probabilities between tokens that are no padding (TinyBERT, equation 7).
 
