@@ -6,9 +6,11 @@ Variants, all at the demo recipe's sparsity and number of fine-tuning steps, wit
 - prune_while_finetuning: the dense model pruned while it is fine-tuned from the same teacher.
 - lock_without_distillation: the pre-trained sparse model, pattern locked, fine-tuned on labels alone.
 
-`--search` chooses each variant's learning rate, from the same grid, on a film-wise split of the training films
-(`rotten_tomatoes:fit` and `:selection`); evaluation films take no part. The measurement then uses those rates. Every
-stage is kept in the work folder, so both can be broken off and called again.
+`--search` chooses the learning rate of the first two, from the same grid, on a film-wise split of the training films
+(`rotten_tomatoes:fit` and `:selection`); evaluation films take no part. The third uses the first one's rate, since it
+differs in the teacher alone. Every stage is kept in the work folder, so this can be broken off and called again.
+With `--pretraining_seed 0` all seeds start from one pre-trained pair, as the method means it, and the spread is that of
+fine-tuning; without it every seed pre-trains its own.
 
     python benchmarks/prune_once.py --search
     python benchmarks/prune_once.py --output results/demo.json
@@ -25,7 +27,7 @@ from typing import Any
 
 from pruneofa import machine
 from pruneofa.atomic import write_json
-from pruneofa.pipeline import STAGES, run_pipeline
+from pruneofa.pipeline import STAGES, STEPS
 from pruneofa.recipe import Recipe
 from pruneofa.recipe_files import load_recipe
 from pruneofa.stages.evaluate import evaluate_model
@@ -33,7 +35,8 @@ from pruneofa.stages.execution import execute
 from pruneofa.stages.record import read_record
 
 VARIANTS = ("prune_once", "prune_while_finetuning", "lock_without_distillation")
-GRID = (1e-4, 3e-4)
+SEARCHED = VARIANTS[:2]
+GRID = (3e-4, 6e-4)
 
 
 def recipe_for(name: str, seed: int, overrides: list[str]) -> Recipe:
@@ -105,47 +108,46 @@ def search(name: str, work: Path) -> dict[str, Any]:
     execute(STAGES["finetune"], recipe, inputs, teacher, replace_stale=True)
     sources = {"dense": shared / "teach", "sparse": shared / "prune", "task_teacher": teacher}
     table: dict[str, dict[str, float]] = {}
-    for variant in VARIANTS:
+    for variant in SEARCHED:
         for rate in GRID:
             folder = work / "search" / f"{variant}-{rate:g}"
             accuracy = run_transfer(variant, name, 0, rate, sources, folder, overrides)["accuracy"]
             table.setdefault(variant, {})[f"{rate:g}"] = accuracy
             logging.info("search: %s at %g: %.4f", variant, rate, accuracy)
     chosen = {variant: float(max(rates, key=lambda rate: rates[rate])) for variant, rates in table.items()}
+    chosen["lock_without_distillation"] = chosen["prune_once"]
     return {"grid": list(GRID), "epochs": 1, "selection_accuracy": table, "chosen": chosen}
 
 
-def measure(name: str, seed: int, work: Path, rates: dict[str, float]) -> dict[str, Any]:
-    """All variants of one seed: accuracy by variant, and the demo's own table."""
+def measure(name: str, seed: int, pretraining_seed: int, work: Path, rates: dict[str, float]) -> dict[str, Any]:
+    """All variants of one seed: accuracy by variant, sizes, seconds by stage."""
     rate = f"transfer.training.learning_rate={rates['prune_once']}"
-    folder = work / f"seed-{seed}"
-    data = run_pipeline(recipe_for(name, seed, [rate]), folder)
-    rows = {row.name: row for row in data.rows}
+    pretraining, folder = work / f"seed-{pretraining_seed}", work / f"seed-{seed}"
+    artefacts = {"model": recipe_for(name, seed, []).model.name_or_path}
+    records = {}
+    for step in STEPS:
+        stage, shared = step.stage, step.stage.name in ("corpus", "teach", "prune")
+        recipe = recipe_for(name, pretraining_seed if shared else seed, [rate])
+        place = (pretraining if shared else folder) / stage.name
+        records[stage.name] = execute(stage, recipe, artefacts, place, replace_stale=True)
+        artefacts.update(dict.fromkeys(step.provides, str(place)))
+    metrics = records["evaluate"].results
     result: dict[str, Any] = {
         "seed": seed,
+        "pretraining_seed": pretraining_seed,
         "accuracy": {
-            "dense": rows["dense"].metrics["accuracy"],
-            "prune_once": rows["sparse"].metrics["accuracy"],
-            "prune_once_int8": rows["sparse int8"].metrics["accuracy"],
+            "dense": metrics["dense"]["accuracy"],
+            "prune_once": metrics["sparse"]["accuracy"],
+            "prune_once_int8": metrics["sparse int8"]["accuracy"],
         },
-        "sizes": {
-            row.name: {
-                "encoder_sparsity": row.encoder_sparsity,
-                "bytes_encoder": row.bytes_encoder,
-                "bytes_total": row.bytes_total,
-                "nominal_ratio": row.nominal_ratio,
-                "real_ratio": row.real_ratio,
-            }
-            for row in data.rows
-        },
-        "eval_loss": {stage: read_record(folder / stage).results["eval_loss"] for stage in ("teach", "prune")},  # type: ignore[union-attr]
-        "seconds": {stage.name: stage.seconds for stage in data.stages},
+        "sizes": records["compress"].results,
+        "eval_loss": {stage: records[stage].results["eval_loss"] for stage in ("teach", "prune")},
+        "seconds": {stage: record.seconds for stage, record in records.items()},
     }
-    sources = {"dense": folder / "teach", "sparse": folder / "prune", "task_teacher": folder / "finetune"}
+    sources = {key: Path(artefacts[key]) for key in ("dense", "sparse", "task_teacher")}
     for variant in VARIANTS[1:]:
         place = work / "baselines" / f"seed-{seed}-{variant}"
-        metrics = run_transfer(variant, name, seed, rates[variant], sources, place, [])
-        result["accuracy"][variant] = metrics["accuracy"]
+        result["accuracy"][variant] = run_transfer(variant, name, seed, rates[variant], sources, place, [])["accuracy"]
         result["seconds"][variant] = read_record(place).seconds  # type: ignore[union-attr]
     return result
 
@@ -175,6 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="demo", help="recipe to measure (demo-tiny for a quick look)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--pretraining_seed", type=int, help="one pre-training for all seeds (default: each its own)")
     parser.add_argument("--work_dir", type=Path, default=Path("runs/prune_once"))
     parser.add_argument("--search", action="store_true", help="choose the learning rates, and stop")
     parser.add_argument("--output", type=Path, default=Path("results/demo.json"))
@@ -193,7 +196,8 @@ def main() -> None:
     searched = json.loads(found.read_text(encoding="utf-8"))
     runs = []
     for seed in arguments.seeds:
-        runs.append(measure(arguments.recipe, seed, arguments.work_dir, searched["chosen"]))
+        pretraining = seed if arguments.pretraining_seed is None else arguments.pretraining_seed
+        runs.append(measure(arguments.recipe, seed, pretraining, arguments.work_dir, searched["chosen"]))
         document = {
             "what": "accuracy of pruning once and of two baselines at equal sparsity",
             "command": " ".join(["python", "benchmarks/prune_once.py", *sys.argv[1:]]),
