@@ -89,7 +89,7 @@ def test_precision_follows_the_machine_only_where_it_may(monkeypatch: pytest.Mon
 
 
 def test_both_lengths_at_once_are_refused() -> None:
-    with pytest.raises(ValidationError, match="2.0 is given beside max_steps = 10; allowed: one of the two"):
+    with pytest.raises(ValidationError, match=r"2\.0 is given beside max_steps = 10; allowed: one of the two"):
         TrainingConfig(max_steps=10, num_train_epochs=2)
 
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,8 @@ def test_damaged_or_foreign_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "pruner.safetensors"
     pruner = middle_of_a_run()
     save_pruner(pruner, path)
-    content, tensors = path.read_bytes(), load_file(path)
+    content = path.read_bytes()
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}  # those read lie in the file itself
     target = Pruner(bert(BertForMaskedLM, 2), SPARSITY)
     for damaged in (b"", content[:7], content[: len(content) // 2], b"\xff" * 64):
         path.write_bytes(damaged)
@@ -94,6 +94,5 @@ def test_damaged_or_foreign_files_are_refused(tmp_path: Path) -> None:
 def test_state_of_another_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pruner.safetensors"
     save_pruner(middle_of_a_run(), path)
-    assert json.dumps(SPARSITY.model_dump())  # the settings are not part of the file
     with pytest.raises(CheckpointError, match=r"holds masks of 12 modules, this pruner has 11"):
         load_pruner(Pruner(bert(BertForMaskedLM, 2), SPARSITY.model_copy(update={"ignore": ["*0.output.dense"]})), path)

@@ -127,10 +127,17 @@ def test_settings_of_the_session_have_an_effect(tmp_path: Path) -> None:
 
 
 def test_gradient_checkpointing_changes_memory_alone(tmp_path: Path) -> None:
-    usual, _ = trained(tmp_path / "usual")
-    model, _ = trained(tmp_path / "checkpointing", gradient_checkpointing=True)
-    assert model.is_gradient_checkpointing
-    assert same(usual, model)
+    results = []
+    for name, on in (("usual", False), ("checkpointing", True)):
+        model = bert(BertForMaskedLM, 1, dropout=0.2)
+        forwards: list[int] = []
+        layer = model.bert.encoder.layer[0].intermediate.dense
+        layer.register_forward_hook(lambda *_, forwards=forwards: forwards.append(1))
+        trained(tmp_path / name, model, gradient_checkpointing=on)
+        results.append((model, len(forwards)))
+    (usual, once), (checkpointed, again) = results
+    assert same(usual, checkpointed)
+    assert again > once
 
 
 def test_data_smaller_than_a_batch_is_trained_on(tmp_path: Path) -> None:
@@ -154,12 +161,28 @@ def test_rewinding_needs_pruning(tmp_path: Path) -> None:
         trained(tmp_path, lr_scheduler_type="rewinding")
 
 
+def test_evaluation_needs_data(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match="eval_steps is 5, but teach has no data to evaluate on while training"
+    ):
+        train_model(
+            bert(BertForMaskedLM, 1),
+            MaskedLanguageModeling(),
+            TRAINING,
+            label="teach",
+            train_dataset=Blocks(),
+            pad_token_id=0,
+            checkpoint_dir=tmp_path,
+            seed=5,
+        )
+
+
 def test_pruner_and_metrics_are_passed_on(tmp_path: Path) -> None:
     made = parts("prune")
     log = train_model(
         made["model"],
         made["objective"],
-        TRAINING.model_copy(update={"lr_scheduler_type": "rewinding_cycles"}),
+        TRAINING.model_copy(update={"lr_scheduler_type": "rewinding_cycles", "eval_steps": None}),
         label="test",
         train_dataset=made["train_dataset"],
         pad_token_id=0,

@@ -45,7 +45,7 @@ class QuantizationConfig(BaseModel):
     )
     ignore: tuple[str, ...] = Field(default=(), description="Module names to leave in float; patterns as in targets.")
     freeze_observers_step: int | None = Field(
-        default=None, ge=0, description="Optimizer step from which activation ranges stay as they are; null: never."
+        default=None, ge=1, description="Optimizer step from which activation ranges stay as they are; null: never."
     )
 
     @field_validator("targets", "ignore")

@@ -36,7 +36,9 @@ def load_pruner(pruner: Pruner, path: Path) -> None:
             state: dict[str, Any] = json.loads(metadata["scalars"])
             for kind, names in json.loads(metadata["order"]).items():
                 state[kind] = {name: file.get_tensor(f"{kind}:{name}") for name in names}
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except CheckpointError:
+        raise
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: no readable pruner state ({error}); resume from an earlier checkpoint"
         ) from error

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from pruneofa.data.batching import EpochBatchSampler, PaddingCollator
+from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.lock import PatternLock
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.training.checkpoints import latest_checkpoint
@@ -52,10 +53,19 @@ def train_model(
 
     Returns:
         The log: one mapping for each logged step.
+
+    Raises:
+        ConfigurationError: `eval_steps` without `eval_dataset`; see also `SparseTrainer`.
+        CheckpointError: see `SparseTrainer.train`.
+        TrainingDivergedError: see `SparseTrainer.train`.
     """
+    if config.eval_steps is not None and eval_dataset is None:
+        raise ConfigurationError(
+            f"eval_steps is {config.eval_steps}, but {label} has no data to evaluate on while training; leave it out"
+        )
     set_dropout(model, config.dropout)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()  # type: ignore[operator]
+        _recompute_activations(model)
     rewinding = config.lr_scheduler_type in REWINDING_SCHEDULES
     progress = ProgressReporter(label)
     trainer = SparseTrainer(
@@ -85,6 +95,12 @@ def train_model(
     finally:
         progress.close()
     return list(trainer.state.log_history)
+
+
+def _recompute_activations(model: Any) -> None:
+    """Transformers 5 renames this as it goes."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
 
 
 def _was_evaluated(trainer: SparseTrainer) -> bool:
