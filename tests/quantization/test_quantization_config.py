@@ -40,7 +40,7 @@ def test_round_trip_through_json() -> None:
         ({"targets": []}, "at least 1 item"),
         ({"targets": [""]}, "a pattern must not be empty"),
         ({"ignore": ["re:("]}, "'re:\\(' is not a regular expression"),
-        ({"freeze_observers_step": -1}, "greater than or equal to 0"),
+        ({"freeze_observers_step": 0}, "greater than or equal to 1"),
         ({"bits": 8}, "Extra inputs are not permitted"),
     ],
 )
