@@ -1,6 +1,6 @@
 """Write docs/results.md, and the README's figures, from the JSON files in results/.
 
-    python benchmarks/render_results.py
+python benchmarks/render_results.py
 """
 
 import json

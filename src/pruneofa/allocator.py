@@ -1,7 +1,8 @@
 """Keep memory that training frees and takes again at every step, instead of returning it to the system.
 
 glibc gives each large block back when it is freed, so every step of a training run on the CPU faults the same pages in
-again. Kept, and in huge pages, the same step took 0.58 s instead of 0.79 to 0.95 s (MiniLM-L6, 16 x 64 tokens, 2 cores).
+again. Kept, and in huge pages, the same step took 0.58 s instead of 0.79 to 0.95 s (MiniLM-L6, 16 x 64 tokens on 2
+cores, a shared machine).
 """
 
 import ctypes

@@ -46,8 +46,13 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         if target.exists():
             retired = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
             target.replace(retired / target.name)
-            temporary.replace(target)
-            shutil.rmtree(retired)
+            try:
+                temporary.replace(target)
+            except OSError:
+                (retired / target.name).replace(target)
+                raise
+            finally:
+                shutil.rmtree(retired, ignore_errors=True)
         else:
             temporary.replace(target)
     finally:

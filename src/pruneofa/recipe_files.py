@@ -1,17 +1,18 @@
 """Read recipes: shipped ones by name, others by path; overrides; every fault reported at once."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pruneofa.atomic import write_text
 from pruneofa.errors import ConfigurationError
 from pruneofa.recipe import Recipe
+from pruneofa.recipe_faults import describe_faults
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -36,7 +37,12 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def recipe_with(
-    name_or_path: str | None, settings: Mapping[str, Any], overrides: Iterable[str] = (), *, default_name: str
+    name_or_path: str | None,
+    settings: Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    *,
+    default_name: str,
+    flags: Mapping[str, str] | None = None,
 ) -> Recipe:
     """A recipe as `load_recipe` gives it, or an empty one, with the values of a command's flags.
 
@@ -45,26 +51,36 @@ def recipe_with(
         settings: dotted key -> value; a mapping is merged into the section.
         overrides: `key.path=value` texts, applied last.
         default_name: name of the run when there is no recipe.
+        flags: dotted key -> the command's flag for it, for errors.
 
     Raises:
         ConfigurationError: as `load_recipe`.
     """
     document = {"name": default_name} if name_or_path is None else _document(name_or_path, ())
     for path, value in settings.items():
-        _set(document, path, value, f"flag for {path}")
+        _set(document, path, value, (flags or {}).get(path, f"flag for {path}"))
     for override in overrides:
         _apply_override(document, override)
-    return recipe_from(document, name_or_path or default_name)
+    origin = f"settings of {default_name}" if name_or_path is None else f"recipe {name_or_path}"
+    return _validated(document, origin, flags or {})
 
 
 def recipe_from(document: Mapping[str, Any], origin: str) -> Recipe:
-    """Validate a document; `origin` names it in the error."""
+    """Validate a document; `origin` names it in the error.
+
+    Raises:
+        ConfigurationError: it holds faults; the message lists all of them.
+    """
+    return _validated(document, f"recipe {origin}", {})
+
+
+def _validated(document: Mapping[str, Any], origin: str, flags: Mapping[str, str]) -> Recipe:
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        faults = [_describe(fault) for fault in error.errors(include_url=False)]
+        faults = describe_faults(error, flags)
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise ConfigurationError(f"recipe {origin}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+        raise ConfigurationError(f"{origin}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
@@ -75,24 +91,24 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 
 def _document(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """The YAML mapping with what it extends merged in below it."""
-    if name_or_path in seen:
-        raise ConfigurationError(f"recipe {name_or_path}: extends itself ({' -> '.join([*seen, name_or_path])})")
-    text, folder = _read(name_or_path)
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"recipe {name_or_path}: no valid YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"recipe {name_or_path}: holds {type(document).__name__}; allowed: keys and values")
+    text, path = _read(name_or_path)
+    identity = name_or_path if path is None else str(path.resolve())
+    if identity in seen:
+        raise ConfigurationError(f"recipe {name_or_path}: extends itself ({' -> '.join([*seen, identity])})")
+    document = _parsed(name_or_path, text)
     parent = document.pop("extends", None)
     if parent is None:
         return document
-    beside = folder / str(parent) if folder is not None else None
-    base = _document(str(beside) if beside is not None and beside.is_file() else str(parent), (*seen, name_or_path))
-    return _merged(base, document)
+    if not isinstance(parent, str):
+        raise ConfigurationError(f"recipe {name_or_path}: extends: is {parent!r:.80}; allowed: one name or path")
+    beside = path.parent / parent if path is not None else None
+    return _merged(
+        _document(str(beside) if beside is not None and beside.is_file() else parent, (*seen, identity)), document
+    )
 
 
 def _read(name_or_path: str) -> tuple[str, Path | None]:
+    """Text of a recipe, and its path where it is a file of the user's."""
     shipped = shipped_recipes()
     if name_or_path in shipped:
         return shipped[name_or_path], None
@@ -104,9 +120,30 @@ def _read(name_or_path: str) -> tuple[str, Path | None]:
             f"recipe {name_or_path!r} is neither a file nor a shipped recipe ({', '.join(shipped)}){hint}"
         )
     try:
-        return path.read_text(encoding="utf-8"), path.parent
+        return path.read_text(encoding="utf-8"), path
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"recipe {name_or_path!r} can't be read: {error}") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """As SafeLoader, but a key that stands twice in a mapping is an error; YAML would keep the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _parsed(name_or_path: str, text: str) -> dict[str, Any]:
+    try:
+        document = yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigurationError(f"recipe {name_or_path}: no valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"recipe {name_or_path}: holds {type(document).__name__}; allowed: keys and values")
+    return document
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +157,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _apply_override(document: dict[str, Any], override: str) -> None:
     """Set one `a.b.c=value`; the value is read as YAML."""
     path, separator, text = override.partition("=")
-    if not separator or not path:
+    if not separator or not all(part.strip() for part in path.split(".")):
         raise ConfigurationError(
             f"--set {override!r}: allowed: key.path=value, for example prune.sparsity.scope=global"
         )
@@ -135,43 +172,11 @@ def _set(document: dict[str, Any], path: str, value: Any, origin: str) -> None:
     """Put `value` at the dotted `path`; a mapping joins the one that is there."""
     *parents, last = path.split(".")
     for depth, key in enumerate(parents):
-        if document.get(key) is None:
-            document[key] = {}
-        if not isinstance(document[key], dict):
+        section = {} if document.get(key) is None else document[key]
+        if not isinstance(section, dict):
             raise ConfigurationError(f"{origin}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+        # A copy, since several sections of a YAML file may be aliases of one.
+        document[key] = dict(section)
         document = document[key]
     joins = isinstance(value, dict) and isinstance(document.get(last), dict)
     document[last] = _merged(document[last], value) if joins else value
-
-
-def _describe(fault: Any) -> str:
-    """One line: key, what is wrong, the value, and the nearest right key for a misspelt one."""
-    location = ".".join(str(part) for part in fault["loc"]) or "recipe"
-    if fault["type"] == "extra_forbidden":
-        allowed = _fields_at(fault["loc"][:-1])
-        nearest = difflib.get_close_matches(str(fault["loc"][-1]), allowed, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"allowed here: {', '.join(allowed)}"
-        return f"{location}: unknown key; {hint}"
-    if fault["type"] == "missing":
-        return f"{location}: is required and missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{location}: {message} (found {fault['input']!r})"
-
-
-def _fields_at(location: Iterable[Any]) -> list[str]:
-    """The keys of the section at `location`."""
-    model: type[BaseModel] = Recipe
-    for part in location:
-        field = model.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field is not None else None
-        if inner is None:
-            break
-        model = inner
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None

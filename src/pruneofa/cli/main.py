@@ -3,6 +3,7 @@
 import errno
 import logging
 import sys
+from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
@@ -26,14 +27,18 @@ for module in (pipeline, stages, files, system):
 
 @app.callback(invoke_without_command=True)
 def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
-    verbose: bool = typer.Option(False, "--verbose", help="Also show what the libraries say."),
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also show what the libraries say.")] = False,
 ) -> None:
     if version:
         from pruneofa import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
     _set_up_messages(verbose)
 
 
@@ -46,13 +51,32 @@ def main() -> None:
     except PruneofaError as error:
         _fail(str(error), 1)
     except ModuleNotFoundError as error:
-        _fail(f"the package {error.name!r} is missing; this command needs: pip install 'pruneofa[train]'", 1)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if (error.name or "").startswith("pruneofa"):
             raise
-        _fail("the disk is full; free some space and run the same command again, it goes on where it stopped", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to go on where it stopped", 130)
+        _fail(f"the package {error.name!r} is missing; this command needs: pip install 'pruneofa[train]'", 1)
+    except Exception as error:
+        place = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        if _disk_is_full(error):
+            _fail(f"the disk is full{place}; free some space and run the same command again, it goes on from there", 1)
+        if not isinstance(error, OSError):
+            raise
+        _fail(f"{error.strerror or error}{place}", 1)
+    except SystemExit as ended:
+        # Typer ends an interrupted command with this code and no word.
+        if ended.code == 130:
+            _fail("interrupted; run the same command again to go on where it stopped", 130)
+        raise
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is what `error` comes from; safetensors and torch tell it in their text alone."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _fail(message: str, code: int) -> None:

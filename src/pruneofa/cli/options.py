@@ -9,7 +9,7 @@ RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name (see `pruneofa recipes`) or a YAML file.")
 ]
 OptionalRecipe = Annotated[
-    str | None, typer.Argument(metavar="[RECIPE]", help="A shipped recipe's name or a YAML file; else the defaults.")
+    str | None, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file; else the defaults.")
 ]
 OutputDir = Annotated[Path, typer.Option("--output_dir", help="Folder to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite_output_dir", help="Replace what another run left in the folder.")]

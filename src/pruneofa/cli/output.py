@@ -1,6 +1,7 @@
 """How commands show their results: tables on a terminal, whole lines in a pipe, JSON when asked."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,10 +32,10 @@ def print_comparison(rows: Sequence[ModelRow]) -> None:
 def print_inspection(inspection: Mapping[str, Any]) -> None:
     """The table of a model's tensors, and its totals."""
     console = Console()
-    if console.is_terminal:
-        console.print(inspection_table(inspection))
-    else:
-        typer.echo(inspection_markdown(inspection), nl=False)
+    if not console.is_terminal:
+        typer.echo(inspection_markdown(inspection), nl=False)  # with the totals
+        return
+    console.print(inspection_table(inspection))
     for line in inspection_summary(inspection):
         typer.echo(line)
 
@@ -45,7 +46,9 @@ def print_json(value: Any) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' own bars and load reports from drowning what this package says."""
+    """Keep the libraries' own bars and load reports from drowning what this package says; not with --verbose."""
+    if logging.getLogger().isEnabledFor(logging.INFO):
+        return
     import datasets
     import transformers
 

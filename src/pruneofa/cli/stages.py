@@ -43,6 +43,28 @@ _EXAMPLES = {
 }
 
 
+# Recipe keys that flags set; "{stage}" is the section of the command's own name.
+_FLAGS = {
+    "model.name_or_path": "--model_name_or_path",
+    "seed": "--seed",
+    "{stage}.training.learning_rate": "--learning_rate",
+    "{stage}.training.num_train_epochs": "--num_train_epochs",
+    "{stage}.training.max_steps": "--max_steps",
+    "{stage}.training.per_device_train_batch_size": "--per_device_train_batch_size",
+    "prune.sparsity.target_sparsity": "--target_sparsity",
+}
+_CORPUS_FLAGS = {"corpus.source": "--train_file", "corpus.max_length": "--max_length"}
+_TASK_FLAGS = {
+    "task.train": "--train_file",
+    "task.evaluation": "--validation_file",
+    "task.task_name": "--task_name",
+    "task.text_column": "--text_column",
+    "task.text_pair_column": "--text_pair_column",
+    "task.label_column": "--label_column",
+    "task.max_length": "--max_length",
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     for function in (corpus, teach, prune, finetune, transfer, quantize, evaluate):
@@ -204,19 +226,18 @@ def evaluate(
     label_column: LabelColumn = None,
     max_length: MaxLength = None,
     overrides: Set = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Metrics and predictions of one model, as JSON files in the folder."""
-    from pruneofa.atomic import write_json
     from pruneofa.cli.output import print_json, quiet_libraries
-    from pruneofa.stages.evaluate import METRICS_NAME, evaluate_model
+    from pruneofa.stages.evaluate import evaluate_into
     from pruneofa.stages.task_training import required_task
 
     settings = _task(validation_file, validation_file, None, text_column, text_pair_column, label_column, max_length)
     task = required_task(_recipe("evaluate", recipe, model, settings, overrides))
     quiet_libraries()
-    metrics = evaluate_model(model, task, output_dir / "predictions.json")
-    write_json(output_dir / METRICS_NAME, {"model": model, "task": task.task_name, "metrics": metrics})
+    metrics = evaluate_into(output_dir, model, task, overwrite=overwrite)
     if as_json:
         print_json(metrics)
         return
@@ -272,7 +293,9 @@ def _recipe(
     given = {key: value for key, value in settings.items() if value is not None}
     if model is not None:
         given["model.name_or_path"] = model
-    return recipe_with(recipe, given, overrides or (), default_name=stage)
+    flags = {path.format(stage=stage): flag for path, flag in _FLAGS.items()}
+    flags |= _CORPUS_FLAGS if stage == "corpus" else _TASK_FLAGS
+    return recipe_with(recipe, given, overrides or (), default_name=stage, flags=flags)
 
 
 def _run(

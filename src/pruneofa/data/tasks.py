@@ -17,7 +17,7 @@ from pruneofa.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["ClassificationData", "TaskConfig", "load_classification", "load_split"]
+__all__ = ["ClassificationData", "TaskConfig", "label_value", "load_classification", "load_split"]
 
 
 class TaskConfig(BaseModel):
@@ -121,7 +121,7 @@ _Example = tuple[str | tuple[str, str], str, str]  # text or pair, label, origin
 
 
 def _read(source: str | list[str], config: TaskConfig) -> list[_Example]:
-    examples = [(_texts(row, config), _label(row, config), row.origin) for row in read_rows(source)]
+    examples = [(_texts(row, config), label_value(row, config), row.origin) for row in read_rows(source)]
     if not examples:
         raise DataError(f"the source {source!r} holds no example; check it")
     return examples
@@ -132,7 +132,12 @@ def _texts(row: Row, config: TaskConfig) -> str | tuple[str, str]:
     return first if config.text_pair_column is None else (first, text_value(row, config.text_pair_column))
 
 
-def _label(row: Row, config: TaskConfig) -> str:
+def label_value(row: Row, config: TaskConfig) -> str:
+    """The label in a row: a text, or a whole number as text.
+
+    Raises:
+        DataError: no such column, or no label in it.
+    """
     value = column_value(row, config.label_column)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -25,7 +25,7 @@ class DistillationConfig(BaseModel):
     )
     hidden_loss: Literal["none", "cosine", "mse", "normalized_mse"] = Field(
         "none",
-        description="loss on hidden states: DistilBERT's cosine, TinyBERT's mean squared error, SquareHead's normalized",
+        description="loss on hidden states: DistilBERT's cosine, TinyBERT's squared error, SquareHead's normalized one",
     )
     hidden_weight: float = Field(1.0, ge=0.0, allow_inf_nan=False, description="weight of the loss on hidden states")
     attention_loss: Literal["none", "mse"] = Field("none", description="loss on attention probabilities")

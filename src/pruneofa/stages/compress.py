@@ -1,6 +1,6 @@
 """Stage `compress`: the small files of a run's sparse models, checked to give the models back bit for bit."""
 
-import logging
+import filecmp
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +13,7 @@ from pruneofa.checkpoint.writer import CompressionSummary, compress
 from pruneofa.errors import CheckpointError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.evaluate import MODEL_NAMES
-from pruneofa.stages.models import load_any, save_model
-
-logger = logging.getLogger(__name__)
+from pruneofa.stages.models import load_any, load_config, model_class, save_model
 
 SHOWN = ("encoder_sparsity", "encoder_parameters", "bytes_encoder", "bytes_total", "nominal_ratio", "real_ratio")
 
@@ -71,14 +69,9 @@ def load_compressed(path: str | Path, auto_class: Any = None) -> Any:
     Raises:
         CheckpointError: the file is damaged.
     """
-    import transformers
-
     with tempfile.TemporaryDirectory() as folder:
-        model_dir = decompress(path, Path(folder) / "model")
-        if auto_class is None:
-            config = transformers.AutoConfig.from_pretrained(model_dir)
-            auto_class = getattr(transformers, (config.architectures or ["AutoModel"])[0])
-        return load_any(auto_class, str(model_dir))
+        model_dir = str(decompress(path, Path(folder) / "model"))
+        return load_any(auto_class or model_class(load_config(model_dir)), model_dir)
 
 
 def weight_names(model_dir: str) -> tuple[list[str], list[str]]:
@@ -87,20 +80,13 @@ def weight_names(model_dir: str) -> tuple[list[str], list[str]]:
     The architecture is built from config.json without memory for its weights.
     """
     import torch
-    import transformers
 
     from pruneofa.architectures import encoder_linears, pooler_linears
 
-    try:
-        config = transformers.AutoConfig.from_pretrained(model_dir)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"model {model_dir!r}: config.json can't be read: {str(error).splitlines()[0]}"
-        ) from error
-    architecture = (getattr(config, "architectures", None) or ["AutoModel"])[0]
+    config = load_config(model_dir)
+    chosen = model_class(config)
     with torch.device("meta"):
-        model_class = getattr(transformers, architecture, None)
-        model = transformers.AutoModel.from_config(config) if model_class is None else model_class(config)
+        model = chosen.from_config(config) if hasattr(chosen, "from_config") else chosen(config)
     return (
         [f"{name}.weight" for name in encoder_linears(model)],
         [f"{name}.weight" for name in pooler_linears(model)],
@@ -108,11 +94,13 @@ def weight_names(model_dir: str) -> tuple[list[str], list[str]]:
 
 
 def _check_gives_back(folder: Path, file: Path) -> None:
-    """Decompress and compare every byte of the weights."""
+    """Decompress and compare every byte of every file that came back."""
     with tempfile.TemporaryDirectory(dir=file.parent) as temporary:
         decompress(file, Path(temporary) / "model")
-        for name in ("model.safetensors", "config.json"):
-            if (Path(temporary) / "model" / name).read_bytes() != (folder / name).read_bytes():
+        model_dir = Path(temporary) / "model"
+        for path in (path for path in model_dir.rglob("*") if path.is_file()):
+            name = path.relative_to(model_dir)
+            if not filecmp.cmp(path, folder / name, shallow=False):
                 raise CheckpointError(f"{file}: {name} does not come back as it was; keep {folder} and report this")
 
 

@@ -1,5 +1,6 @@
 """Run one stage: skip it when nothing has changed, continue it when it was broken off."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pruneofa.allocator import keep_freed_memory
 from pruneofa.errors import ConfigurationError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.record import (
@@ -19,9 +21,13 @@ from pruneofa.stages.record import (
     fingerprint,
     input_fingerprint,
     read_record,
+    source_fingerprint,
 )
 
 logger = logging.getLogger(__name__)
+
+# Recipe keys that name data.
+_SOURCES = (("corpus", "source"), ("task", "train"), ("task", "evaluation"))
 
 StageFunction = Callable[[Recipe, Mapping[str, str], Path], dict[str, Any]]
 
@@ -32,7 +38,7 @@ class Stage:
 
     Attributes:
         name: of the stage, its command and its folder.
-        sections: recipe sections that decide its result.
+        sections: recipe sections that decide its result, with the files that they name as sources.
         inputs: names of the artefacts it reads; an ending "?" marks one that may be missing.
         run: the function that does it: recipe, inputs by name, folder to write -> figures to report.
     """
@@ -55,11 +61,14 @@ def execute(
         output_dir: its folder; kept when finished from the same inputs, continued when unfinished.
         replace_stale: start anew when the folder was made from other inputs; otherwise that is an error.
 
+    A stage that fails before it has anything to go on from leaves no trace.
+
     Raises:
-        ConfigurationError: the folder holds something else.
+        ConfigurationError: the folder holds something else, or an input is the folder of an unfinished stage.
     """
     checkpoint = {"checkpoint": inputs["checkpoint"]} if "checkpoint" in inputs else {}
     inputs = {name: inputs[name] for name in (key.rstrip("?") for key in stage.inputs) if name in inputs}
+    _refuse_unfinished(inputs)
     settings = _settings(stage, recipe, inputs)
     wanted = fingerprint(settings)
     record = _usable_record(stage, output_dir, settings, wanted, replace_stale)
@@ -71,17 +80,23 @@ def execute(
     else:
         logger.info("%s: running", stage.name)
         record = StageRecord(stage.name, wanted, settings)
+    keep_freed_memory()
+    is_new = not output_dir.exists()
     output_dir.mkdir(parents=True, exist_ok=True)
-    record.write(output_dir)
     started = time.monotonic()
     try:
+        record.write(output_dir)
         record.results = stage.run(recipe, inputs | checkpoint, output_dir)
-        record.finished = True
-        clear_folder(output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER)
-    finally:
+    except BaseException:
         record.seconds += time.monotonic() - started
-        if output_dir.exists():
-            record.write(output_dir)
+        # What went wrong is told by the error on its way; a disk too full for the record must not hide it.
+        with contextlib.suppress(OSError):
+            _leave(output_dir, record, is_new)
+        raise
+    record.finished = True
+    record.seconds += time.monotonic() - started
+    record.write(output_dir)
+    clear_folder(output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER)
     logger.info("%s: done in %.0f s", stage.name, record.seconds)
     return record
 
@@ -89,6 +104,30 @@ def execute(
 def clear_folder(folder: Path) -> None:
     """Remove a folder and all in it."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leave(folder: Path, record: StageRecord, is_new: bool) -> None:
+    """After a failure: keep what can be continued, else take away what the stage began."""
+    if _has_checkpoint(folder):
+        record.write(folder)
+        return
+    clear_folder(folder)
+    if not is_new:
+        folder.mkdir()
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    checkpoints = folder / STATE_FOLDER / CHECKPOINTS_FOLDER
+    return checkpoints.is_dir() and any(checkpoints.iterdir())
+
+
+def _refuse_unfinished(inputs: Mapping[str, str]) -> None:
+    for name, path in inputs.items():
+        record = read_record(Path(path))
+        if record is not None and not record.finished:
+            raise ConfigurationError(
+                f"{name}: {path!r} holds a {record.stage} stage that was broken off; run that to its end first"
+            )
 
 
 def _settings(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> dict[str, Any]:
@@ -99,6 +138,13 @@ def _settings(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> dict[s
         **sections,
         "inputs": {name: input_fingerprint(at) for name, at in inputs.items()},
     }
+    files = {
+        f"{section}.{key}": source_fingerprint(sections[section][key])
+        for section, key in _SOURCES
+        if sections.get(section) is not None
+    }
+    if any(files.values()):
+        described["files"] = {key: found for key, found in files.items() if found}
     return dict(json.loads(json.dumps(described)))
 
 
@@ -106,6 +152,8 @@ def _usable_record(
     stage: Stage, folder: Path, settings: Mapping[str, Any], wanted: str, replace_stale: bool
 ) -> StageRecord | None:
     """The record to go on from; None to start in a clean folder."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f"output_dir {str(folder)!r} is a file; give a folder")
     if not folder.exists() or not any(folder.iterdir()):
         return None
     record = read_record(folder)
@@ -117,6 +165,9 @@ def _usable_record(
         )
     if record.fingerprint == wanted:
         return record
+    if not record.finished and not _has_checkpoint(folder):
+        clear_folder(folder)
+        return None
     differing = ", ".join(changes(record.settings, settings)) or "the inputs"
     if not replace_stale:
         raise ConfigurationError(

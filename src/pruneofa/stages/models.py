@@ -33,32 +33,83 @@ def load_tokenizer(name_or_path: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(resolve_model(name_or_path), use_fast=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"model {name_or_path!r}: its tokenizer can't be loaded: {_first_line(error)}") from error
+        raise CheckpointError(
+            f"model {name_or_path!r}: its tokenizer can't be loaded: {_first_line(error)}; give a folder with an "
+            "intact tokenizer.json"
+        ) from error
 
 
-def load_model(auto_class: Any, name_or_path: str, **settings: Any) -> Any:
+def load_config(name_or_path: str) -> Any:
+    """The config of a model.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    from transformers import AutoConfig
+
+    path = resolve_model(name_or_path)
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"model {name_or_path!r}: its config.json can't be read: {_first_line(error)}") from error
+
+
+def model_class(config: Any) -> Any:
+    """The class of transformers that a saved model is of, by its config; the bare encoder where it names none."""
+    import transformers
+
+    name = (getattr(config, "architectures", None) or [""])[0]
+    found = getattr(transformers, str(name), None)
+    known = isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
+    return found if known else transformers.AutoModel
+
+
+def load_model(auto_class: Any, name_or_path: str, *, head_is_trained: bool = False, **settings: Any) -> Any:
     """A model through `auto_class.from_pretrained`, in float32.
 
     Args:
         auto_class: one of transformers' Auto classes.
         name_or_path: folder, hub name, or package reference.
+        head_is_trained: every weight must come from the files; otherwise a head may start at random.
         **settings: entries of the model's config, such as `num_labels`.
 
     Raises:
-        CheckpointError: the model is missing, truncated or damaged.
+        CheckpointError: the model is missing, truncated or damaged, or lacks weights that it must have.
     """
     path = resolve_model(name_or_path)
     try:
-        return auto_class.from_pretrained(path, dtype=torch.float32, **settings)
+        model, report = auto_class.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **settings)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"model {name_or_path!r} can't be loaded: {_first_line(error)}; give a folder with config.json and an "
             "intact model.safetensors"
         ) from error
+    _refuse_random_weights(model, name_or_path, set(report["missing_keys"]), head_is_trained)
+    return model
 
 
-def load_any(auto_class: Any, path: str) -> Any:
+def _refuse_random_weights(model: Any, name_or_path: str, missing: set[str], head_is_trained: bool) -> None:
+    """The library fills in what a file lacks with random numbers; that must not pass for a trained model."""
+    encoder = [name for name in encoder_linears(model) if f"{name}.weight" in missing]
+    if encoder:
+        raise CheckpointError(
+            f"model {name_or_path!r} lacks {len(encoder)} weights of its encoder, {encoder[0]}.weight among them; "
+            "its config.json is of another model than its weights, or a file is incomplete: save or fetch it again"
+        )
+    if head_is_trained and missing:
+        raise CheckpointError(
+            f"model {name_or_path!r} has no trained {type(model).__name__} head ({', '.join(sorted(missing)[:3])} "
+            "missing), so its answers would be random; give a model that was trained for this"
+        )
+
+
+def load_any(auto_class: Any, path: str, *, head_is_trained: bool = False) -> Any:
     """A float model, or an int8 one in its fake-quantized form, by what its folder holds.
+
+    Args:
+        auto_class: one of transformers' Auto classes, or a model class of it.
+        path: folder or name.
+        head_is_trained: as of `load_model`.
 
     Raises:
         CheckpointError: as `load_model`.
@@ -67,7 +118,7 @@ def load_any(auto_class: Any, path: str) -> Any:
 
     if (Path(path) / FILE_NAME).exists():
         return load_quantized(path, auto_class)
-    return load_model(auto_class, path)
+    return load_model(auto_class, path, head_is_trained=head_is_trained)
 
 
 def longest_sequence(model_or_config: Any) -> int | None:
@@ -106,7 +157,13 @@ def save_model(
     """
     from pruneofa.quantization.state import save_quantization
 
-    model.save_pretrained(output_dir)
+    try:
+        model.save_pretrained(output_dir)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{output_dir}: the model can't be written: {_first_line(error)}; free some space and run the "
+            "same command again"
+        ) from error
     if tokenizer is not None:
         tokenizer.save_pretrained(output_dir)
     quantization = None

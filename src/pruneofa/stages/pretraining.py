@@ -52,10 +52,11 @@ def pretrain(
                 "teacher: distillation is on, but there is no teacher; name one with --teacher_name_or_path, or set "
                 f"{stage}.distillation to null"
             )
-        distiller = Distiller(load_model(AutoModelForMaskedLM, teacher_path), distillation, student=model)
+        teacher = load_model(AutoModelForMaskedLM, teacher_path, head_is_trained=True)
+        distiller = Distiller(teacher, distillation, student=model)
     pruner = None
     if sparsity is not None:
-        _check_reaches_target(stage, sparsity, training)
+        check_reaches_target(stage, sparsity, training)
         pruner = Pruner(model, sparsity)
     log = train_model(
         model,
@@ -79,7 +80,12 @@ def pretrain(
     return results
 
 
-def _check_reaches_target(stage: str, sparsity: SparsityConfig, training: TrainingConfig) -> None:
+def check_reaches_target(stage: str, sparsity: SparsityConfig, training: TrainingConfig) -> None:
+    """Refuse a run that ends before its pruning does; where its length is in epochs, the trainer finds out.
+
+    Raises:
+        ConfigurationError: it does.
+    """
     if training.max_steps is not None and sparsity.last_update > training.max_steps:
         raise ConfigurationError(
             f"{stage}.sparsity: the last re-selection is at step {sparsity.last_update}, but "

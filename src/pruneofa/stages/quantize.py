@@ -21,7 +21,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
 
     section, task = recipe.quantize or QuantizeSection(), required_task(recipe)
     set_seed(recipe.seed)
-    tokenizer, model, data = load_task_model(inputs["task_model"], task)
+    tokenizer, model, data = load_task_model(inputs["task_model"], task, head_is_trained=True)
     lock = lock_pattern(model)
     prepare_qat(model, section.quantization)
     distiller, examples = with_teacher(

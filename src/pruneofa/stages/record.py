@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.atomic import write_json
+from pruneofa.data.sources import describe_source
 from pruneofa.errors import CheckpointError
 
 STATE_FOLDER = ".stage"
@@ -15,6 +16,7 @@ STATE_FOLDER = ".stage"
 
 CHECKPOINTS_FOLDER = "checkpoints"
 RECORD_NAME = "record.json"
+_NAMED_SOURCES = ("hub:", "rotten_tomatoes:", "package:")
 
 
 @dataclass
@@ -78,6 +80,17 @@ def input_fingerprint(path: str) -> str:
     files = sorted(folder.iterdir()) if folder.is_dir() else [folder]
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     return fingerprint({"files": facts})
+
+
+def source_fingerprint(source: str | list[str] | None) -> str | None:
+    """SHA-256 over the files that a data source consists of; None for one that its name alone stands for.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    items = [source] if isinstance(source, str) else source or []
+    local = [item for item in items if not item.startswith(_NAMED_SOURCES)]
+    return fingerprint({"files": describe_source(local)}) if local else None
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

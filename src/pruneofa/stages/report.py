@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pruneofa import __version__, machine
 from pruneofa.atomic import write_text
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.errors import ConfigurationError
+from pruneofa.recipe import Recipe
+from pruneofa.recipe_files import load_recipe
 from pruneofa.reporting.card import model_card
 from pruneofa.reporting.data import ModelRow, ReportData, StageTime, TensorSparsity, curves_from_log_history
 from pruneofa.reporting.html import render_report
@@ -19,6 +19,12 @@ from pruneofa.stages.record import StageRecord, read_record
 CARD_NAME = "README.md"
 HTML_NAME = "report.html"
 JSON_NAME = "report.json"
+RECIPE_NAME = "recipe.yaml"
+_NOTES = (
+    "Ratios compare with the encoder's Linear weights in float32. Nominal: 32/bits / (1 - sparsity), the paper's own "
+    "figure, which leaves out where the non-zeros are. Real: bytes in the file, index and scales counted.",
+    "Accuracy is measured on the evaluation split in float32; the int8 model runs in its fake-quantized form.",
+)
 _STAGES = ("corpus", "teach", "prune", "finetune", "transfer", "quantize", "evaluate", "compress")
 
 
@@ -38,39 +44,51 @@ def write_report(run_dir: Path) -> ReportData:
 
 def collect(run_dir: Path) -> ReportData:
     """What the folders of a run tell; stages that are not there are left out."""
-    recipe_path = run_dir / "recipe.yaml"
+    recipe_path = run_dir / RECIPE_NAME
     if not recipe_path.exists():
         raise ConfigurationError(
-            f"{str(run_dir)!r} holds no recipe.yaml, so it is no run; give the --output_dir of one"
+            f"{str(run_dir)!r} holds no {RECIPE_NAME}, so it is no run; give the --output_dir of one"
         )
-    records = {name: record for name in _STAGES if (record := read_record(run_dir / name)) is not None}
-    recipe_yaml = recipe_path.read_text(encoding="utf-8")
+    recipe = load_recipe(str(recipe_path))
+    records = _records(run_dir, recipe)
     return ReportData(
-        title=f"pruneofa run {recipe_yaml.partition('name: ')[2].partition(chr(10))[0]}",
+        title=f"pruneofa run {recipe.name}",
         rows=_rows(records),
         curves=[
             curves_from_log_history(name, load_log(run_dir / name)) for name in records if load_log(run_dir / name)
         ],
-        tensors=_tensors(run_dir),
+        tensors=_tensors(run_dir, records),
         facts=_facts(records),
         stages=[
             StageTime(name, record.seconds, "finished" if record.finished else "broken off")
             for name, record in records.items()
         ],
-        recipe_yaml=recipe_yaml,
-        notes=_notes(records),
+        recipe_yaml=recipe_path.read_text(encoding="utf-8"),
+        notes=list(_NOTES),
     )
+
+
+def _records(run_dir: Path, recipe: Recipe) -> dict[str, StageRecord]:
+    """Records of the recipe's stages; what an earlier form of the recipe left in the folder is not part of the run."""
+    records = {}
+    for stage in _STAGES:
+        section = "task" if stage in ("evaluate", "compress") else stage
+        record = read_record(run_dir / stage)
+        if record is not None and getattr(recipe, section) is not None:
+            records[stage] = record
+    return records
 
 
 def _card(run_dir: Path, data: ReportData) -> str:
     """The card of the run's `model.pofa`, which is the last row of its table."""
-    recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text(encoding="utf-8"))
+    recipe = load_recipe(str(run_dir / RECIPE_NAME))
+    assert recipe.task is not None  # else the table has no row
     return model_card(
         data.rows[-1],
-        base_model=recipe["model"]["name_or_path"],
+        base_model=recipe.model.name_or_path,
         auto_class="AutoModelForSequenceClassification",
-        task=f"{recipe['task']['task_name']}: {data.facts['task']}",
-        recipe=recipe["name"],
+        task=f"{recipe.task.task_name}: {data.facts['task']}",
+        recipe=recipe.name,
         baseline=data.rows[0] if len(data.rows) > 1 else None,
         compressed_file="model.pofa",
     )
@@ -78,8 +96,7 @@ def _card(run_dir: Path, data: ReportData) -> str:
 
 def _rows(records: dict[str, StageRecord]) -> list[ModelRow]:
     """One row for each model that was both evaluated and measured."""
-    metrics = records["evaluate"].results if "evaluate" in records else {}
-    sizes = records["compress"].results if "compress" in records else {}
+    metrics, sizes = _results(records, "evaluate"), _results(records, "compress")
     rows = []
     for name in MODEL_NAMES.values():
         if name in metrics and name in sizes:
@@ -100,13 +117,17 @@ def _rows(records: dict[str, StageRecord]) -> list[ModelRow]:
     return rows
 
 
-def _tensors(run_dir: Path) -> list[TensorSparsity]:
+def _results(records: dict[str, StageRecord], stage: str) -> dict[str, Any]:
+    """What a stage reported; nothing before it is finished."""
+    record = records.get(stage)
+    return record.results if record is not None and record.finished else {}
+
+
+def _tensors(run_dir: Path, records: dict[str, StageRecord]) -> list[TensorSparsity]:
     """Sparsity of every encoder and pooler tensor of the last sparse model."""
     for stage in ("quantize", "transfer", "prune"):
-        folder = run_dir / stage
-        record = read_record(folder)
-        if record is not None and record.finished:
-            tensors = inspect_model(folder).as_dict()["tensors"]
+        if _results(records, stage):
+            tensors = inspect_model(run_dir / stage).as_dict()["tensors"]
             return [
                 TensorSparsity(t["name"], tuple(t["shape"]), t["nonzero"], t["size"], t["sparsity"])
                 for t in tensors
@@ -117,21 +138,13 @@ def _tensors(run_dir: Path) -> list[TensorSparsity]:
 
 def _facts(records: dict[str, StageRecord]) -> dict[str, str]:
     facts = {**machine.describe(), "pruneofa": __version__, **machine.package_versions()}
-    if "corpus" in records:
-        statistics: dict[str, Any] = records["corpus"].results["train"]
-        facts["corpus"] = f"{statistics['documents']:,} documents, {statistics['tokens']:,} tokens for training"
+    if corpus := _results(records, "corpus"):
+        train = corpus["train"]
+        facts["corpus"] = f"{train['documents']:,} documents, {train['tokens']:,} tokens for training"
     for stage in ("finetune", "transfer"):
-        if stage in records and "task" in records[stage].results:
-            task = records[stage].results["task"]
+        if "task" in (results := _results(records, stage)):
+            task = results["task"]
             facts["task"] = (
                 f"{task['train']['examples']:,} training, {task['evaluation']['examples']:,} evaluation examples"
             )
     return facts
-
-
-def _notes(records: dict[str, StageRecord]) -> list[str]:
-    return [
-        "Ratios compare with the encoder's Linear weights in float32. Nominal: 32/bits / (1 - sparsity), the paper's "
-        "own figure, which leaves out where the non-zeros are. Real: bytes in the file, index and scales counted.",
-        "Accuracy is measured on the evaluation split in float32; the int8 model runs in its fake-quantized form.",
-    ]

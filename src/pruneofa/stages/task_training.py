@@ -16,9 +16,9 @@ from pruneofa.data.metrics import classification_metrics
 from pruneofa.data.tasks import ClassificationData, TaskConfig, load_classification
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
-from pruneofa.errors import ConfigurationError
+from pruneofa.errors import ConfigurationError, DataError
 from pruneofa.recipe import Recipe
-from pruneofa.stages.models import load_model, load_tokenizer, longest_sequence
+from pruneofa.stages.models import load_config, load_model, load_tokenizer, longest_sequence
 from pruneofa.stages.record import STATE_FOLDER
 from pruneofa.training.config import TrainingConfig, uses_bfloat16
 from pruneofa.training.prediction import WithTeacherLogits, predict_logits
@@ -33,22 +33,37 @@ def required_task(recipe: Recipe) -> TaskConfig:
         ConfigurationError: it has none.
     """
     if recipe.task is None:
-        raise ConfigurationError("task: the recipe has no such section; add one with train and evaluation sources")
+        raise ConfigurationError(
+            "task: is missing; give --train_file and --validation_file, or a recipe with the section task"
+        )
     return recipe.task
 
 
-def load_task_model(model_path: str, task: TaskConfig) -> tuple[Any, Any, ClassificationData]:
-    """Tokenizer, model with a head for the task's labels, and the tokenised task."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+def load_task_model(
+    model_path: str, task: TaskConfig, *, head_is_trained: bool = False
+) -> tuple[Any, Any, ClassificationData]:
+    """Tokenizer, model with a head for the task's labels, and the tokenised task.
 
-    from pruneofa.data.packaged import resolve_model
+    Args:
+        model_path: the model to start from.
+        task: its data.
+        head_is_trained: the model has learned this task already, so its labels must be the data's.
+
+    Raises:
+        CheckpointError: as `load_model`.
+        DataError: as `load_classification`; the model was trained on other labels.
+    """
+    from transformers import AutoModelForSequenceClassification
 
     tokenizer = load_tokenizer(model_path)
-    limit = longest_sequence(AutoConfig.from_pretrained(resolve_model(model_path)))
-    data = load_classification(task, tokenizer, limit)
+    config = load_config(model_path)
+    data = load_classification(task, tokenizer, longest_sequence(config))
+    if head_is_trained:
+        _check_labels(f"model {model_path!r}", config, data.label_names)
     model = load_model(
         AutoModelForSequenceClassification,
         model_path,
+        head_is_trained=head_is_trained,
         id2label=dict(enumerate(data.label_names)),
         label2id={name: index for index, name in enumerate(data.label_names)},
     )
@@ -70,7 +85,8 @@ def with_teacher(
     states or attentions are learned from must run along.
 
     Raises:
-        ConfigurationError: distillation is on and there is no teacher, or it knows another number of labels.
+        ConfigurationError: distillation is on and there is no teacher.
+        DataError: the teacher knows other labels, or in another order.
     """
     if distillation is None:
         return None, train
@@ -81,18 +97,26 @@ def with_teacher(
         )
     from transformers import AutoModelForSequenceClassification
 
-    teacher = load_model(AutoModelForSequenceClassification, teacher_path)
-    if teacher.config.num_labels != student.config.num_labels:
-        raise ConfigurationError(
-            f"teacher {teacher_path!r} knows {teacher.config.num_labels} labels, the task has "
-            f"{student.config.num_labels}; fine-tune a teacher on this task"
-        )
+    teacher = load_model(AutoModelForSequenceClassification, teacher_path, head_is_trained=True)
+    labels = [student.config.id2label[index] for index in range(student.config.num_labels)]
+    _check_labels(f"teacher {teacher_path!r}", teacher.config, labels)
     if distillation.needs_features:
         return Distiller(teacher, distillation, student=student), train
     logits = stored_logits(Path(teacher_path), train)
     if logits is None:
         logits = teacher_logits(teacher, train, pad_token_id, training)
     return Distiller(None, distillation), WithTeacherLogits(train, logits)
+
+
+def _check_labels(whose: str, config: Any, labels: list[str]) -> None:
+    """A model's classes must be the task's, in the same order; LABEL_0 ..., which nobody named, fit any task."""
+    known = [str(config.id2label[index]) for index in range(config.num_labels)]
+    unnamed = known == [f"LABEL_{index}" for index in range(len(known))]
+    if known != labels and not (unnamed and len(known) == len(labels)):
+        raise DataError(
+            f"{whose} knows the labels {', '.join(known)}, the task has {', '.join(labels)}; they must be the same in "
+            "the same order: fine-tune it on this task, or set task.label_names to its labels"
+        )
 
 
 def teacher_logits(

@@ -1,0 +1,183 @@
+"""What can be known to be wrong before a long run begins: all of it is reported at once, and nothing is written."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pruneofa.checkpoint.model_folder import ModelFolder
+from pruneofa.data.packaged import resolve_model
+from pruneofa.data.rows import Row, text_value
+from pruneofa.data.sources import read_rows
+from pruneofa.data.tasks import TaskConfig, label_value
+from pruneofa.data.tokenization import check_max_length
+from pruneofa.errors import ConfigurationError, DataError, PruneofaError
+from pruneofa.recipe import Recipe
+from pruneofa.sparsity.config import SparsityConfig
+from pruneofa.sparsity.targets import target_modules
+from pruneofa.stages.models import load_config, load_tokenizer, longest_sequence
+from pruneofa.stages.pretraining import check_reaches_target
+from pruneofa.training.config import TrainingConfig
+from pruneofa.training.rewinding import REWINDING_SCHEDULES
+
+# Sources whose rows are not read before their stage: they need a network, or are the demo's own.
+_LATER = ("hub:", "rotten_tomatoes:")
+
+
+def check_run(recipe: Recipe) -> None:
+    """Check a recipe against itself, its model and its data, as far as that is quick.
+
+    Raises:
+        ConfigurationError: sections contradict each other, or one of the faults is of this kind.
+        CheckpointError: the model is missing or damaged.
+        DataError: a source is missing or empty, or lacks a column; a length is more than the model takes.
+    """
+    found: list[PruneofaError] = []
+    for check in (_sections, _schedules, _model, _pruning, _sources):
+        found += check(recipe)
+    if not found:
+        return
+    kind = ConfigurationError if any(isinstance(fault, ConfigurationError) for fault in found) else type(found[0])
+    if len(found) == 1:
+        raise kind(str(found[0])) from found[0]
+    lines = "\n".join(f"  {fault}" for fault in found)
+    raise kind(f"recipe {recipe.name}: {len(found)} faults\n{lines}")
+
+
+def _sections(recipe: Recipe) -> Iterator[PruneofaError]:
+    """Sections that need another one."""
+    for name in ("teach", "prune"):
+        if getattr(recipe, name) is not None and recipe.corpus is None:
+            yield ConfigurationError(f"{name}: needs the section corpus; add it, or set {name} to null")
+    for name in ("finetune", "transfer", "quantize"):
+        section = getattr(recipe, name)
+        if section is not None and recipe.task is None:
+            yield ConfigurationError(f"{name}: needs the section task; add it, or set {name} to null")
+        if name != "finetune" and section is not None and section.distillation is not None and recipe.finetune is None:
+            yield ConfigurationError(
+                f"{name}.distillation: is on, but without the section finetune there is no teacher; add that section, "
+                f"or set {name}.distillation to null"
+            )
+    if recipe.quantize is not None and recipe.transfer is None:
+        yield ConfigurationError("quantize: needs the section transfer; add it, or set quantize to null")
+    if recipe.teach and recipe.transfer and not recipe.prune and not recipe.transfer.sparsity:
+        yield ConfigurationError(
+            "transfer: has no sparse model, since nothing is pruned; add the section prune, or transfer.sparsity"
+        )
+
+
+def _schedules(recipe: Recipe) -> Iterator[PruneofaError]:
+    for name, training, sparsity in _trainings(recipe):
+        if training.lr_scheduler_type in REWINDING_SCHEDULES and sparsity is None:
+            yield ConfigurationError(
+                f"{name}.training.lr_scheduler_type: is {training.lr_scheduler_type!r}, which follows pruning, but "
+                "nothing is pruned in this stage; choose linear, cosine or constant_with_warmup"
+            )
+        if sparsity is not None:
+            yield from _fault_of(check_reaches_target, name, sparsity, training)
+
+
+def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainingConfig, SparsityConfig | None]]:
+    """Name, training and sparsity of every section that trains."""
+    for name in ("teach", "prune", "finetune", "transfer", "quantize"):
+        section = getattr(recipe, name)
+        if section is not None:
+            yield name, section.training, getattr(section, "sparsity", None)
+
+
+def _model(recipe: Recipe) -> Iterator[PruneofaError]:
+    """The model's files, and lengths that it does not take."""
+    try:
+        limit = longest_sequence(load_config(recipe.model.name_or_path))
+        load_tokenizer(recipe.model.name_or_path)
+        folder = Path(resolve_model(recipe.model.name_or_path))
+        if folder.is_dir() and not any(folder.glob("pytorch_model*.bin")):
+            ModelFolder(folder)
+    except PruneofaError as error:
+        yield error
+        return
+    for name, section in (("corpus", recipe.corpus), ("task", recipe.task)):
+        if section is not None:
+            for fault in _fault_of(check_max_length, section.max_length, limit):
+                yield type(fault)(f"{name}.{fault}")
+
+
+def _pruning(recipe: Recipe) -> Iterator[PruneofaError]:
+    """Patterns that match no module, found on the architecture alone, without memory for its weights."""
+    import torch
+    from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
+
+    auto_classes = {"prune": AutoModelForMaskedLM, "transfer": AutoModelForSequenceClassification}
+    for name, _, sparsity in _trainings(recipe):
+        if sparsity is None:
+            continue
+        try:
+            config = load_config(recipe.model.name_or_path)
+            with torch.device("meta"):
+                model = auto_classes[name].from_config(config)
+        except (PruneofaError, ValueError):
+            return  # what is wrong with the model is told by `_model`, or by the stage that loads it
+        for fault in _fault_of(target_modules, model, sparsity):
+            yield type(fault)(f"{name}.sparsity.{fault}")
+
+
+def _sources(recipe: Recipe) -> Iterator[PruneofaError]:
+    """Sources that are missing or empty, columns that they lack, and faults of the task's rows."""
+    if recipe.corpus is not None:
+        column = recipe.corpus.text_column
+        yield from _fault_of(_check_corpus, recipe.corpus.source, column)
+    if recipe.task is not None:
+        yield from _fault_of(_check_task, recipe.task)
+
+
+def _check_corpus(source: str | list[str], column: str) -> None:
+    """Open every item; of a file look at the first row."""
+    for item in _items(source):
+        try:
+            rows = read_rows(item)
+            if not item.startswith(_LATER):
+                text_value(next(rows), column)
+        except PruneofaError as error:
+            raise type(error)(f"corpus.source: {error}") from error
+
+
+def _check_task(task: TaskConfig) -> None:
+    """Read the files' rows whole: a label that training lacks is better found now than when fine-tuning begins."""
+    trained: set[str] = set(task.label_names or ())
+    complete = True
+    for key, source in (("task.train", task.train), ("task.evaluation", task.evaluation)):
+        try:
+            for item in _items(source):
+                rows = read_rows(item)
+                if item.startswith(_LATER):
+                    complete = complete and key != "task.train"
+                    continue
+                for row in rows:
+                    label = _checked_row(row, task)
+                    if key == "task.train":
+                        trained.add(label)
+                    elif complete and label not in trained:
+                        raise DataError(
+                            f"{row.origin}: the label {label!r} does not occur in training (there: "
+                            f"{', '.join(sorted(trained)[:20])}); correct the row or add training examples"
+                        )
+        except PruneofaError as error:
+            raise type(error)(f"{key}: {error}") from error
+
+
+def _checked_row(row: Row, task: TaskConfig) -> str:
+    text_value(row, task.text_column)
+    if task.text_pair_column is not None:
+        text_value(row, task.text_pair_column)
+    return label_value(row, task)
+
+
+def _items(source: str | list[str]) -> list[str]:
+    return [source] if isinstance(source, str) else source
+
+
+def _fault_of(check: Callable[..., Any], *arguments: Any) -> list[PruneofaError]:
+    try:
+        check(*arguments)
+    except PruneofaError as error:
+        return [error]
+    return []

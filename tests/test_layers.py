@@ -1,0 +1,138 @@
+"""The floors of the house: nothing imports upwards, and there are no circles."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import pruneofa
+
+ROOT = Path(pruneofa.__file__).parent
+GROUND = {"errors", "atomic", "machine", "terminal", "allocator"}
+RECIPE = {"recipe", "recipe_faults", "recipe_files"}
+PARTS = {"architectures", "checkpoint", "data", "distillation", "reporting", "sparsity", "quantization", "training"}
+
+# What each part may import beside the ground and itself. `package` is the lazy front door of __init__.py.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "atomic": set(),
+    "machine": set(),
+    "terminal": set(),
+    "allocator": set(),
+    "architectures": set(),
+    "checkpoint": set(),
+    "data": set(),
+    "distillation": set(),
+    "reporting": set(),
+    "sparsity": {"architectures"},
+    "quantization": {"architectures"},
+    "training": {"sparsity", "distillation", "quantization", "data"},
+    "recipe": {"data", "distillation", "quantization", "sparsity", "training"},
+    "recipe_faults": {"recipe"},
+    "recipe_files": {"recipe", "recipe_faults"},
+    "stages": PARTS | RECIPE | {"package"},
+    "pipeline": {"stages", "reporting", *RECIPE},
+    "cli": {"pipeline", "stages", "reporting", "checkpoint", "training", "package", *RECIPE},
+    "__main__": {"cli"},
+    # Each name is imported when it is asked for, from a module below the pipeline.
+    "package": {"sparsity", "distillation", "quantization", "training", "stages"},
+}
+
+
+def unit_of(module: str) -> str:
+    """The part that a dotted module name belongs to."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "package"
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules of this package that a file names in any import, also inside functions and under TYPE_CHECKING."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                is_module = (ROOT.parent / (name.replace(".", "/") + ".py")).exists()
+                is_package = (ROOT.parent / name.replace(".", "/") / "__init__.py").exists()
+                found.add(name if is_module or is_package else str(node.module))
+    return {name for name in found if name.split(".")[0] == "pruneofa"}
+
+
+def graph() -> dict[str, dict[str, set[str]]]:
+    """Part -> part that it imports -> files that do."""
+    edges: dict[str, dict[str, set[str]]] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        relative = path.relative_to(ROOT)
+        part = relative.parts[0].removesuffix(".py")
+        part = "package" if part == "__init__" else part
+        for module in imports_of(path):
+            if (imported := unit_of(module)) != part:
+                edges.setdefault(part, {}).setdefault(imported, set()).add(str(relative))
+        edges.setdefault(part, {})
+    for home in pruneofa._HOMES.values():
+        edges["package"].setdefault(unit_of(home), set()).add("__init__.py")
+    return edges
+
+
+EDGES = graph()
+
+
+def test_every_part_has_its_floor():
+    assert set(EDGES) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("part", sorted(ALLOWED))
+def test_a_part_imports_only_from_below(part):
+    wrong = {imported: files for imported, files in EDGES[part].items() if imported not in ALLOWED[part] | GROUND}
+    assert not wrong, f"{part} imports upwards or sideways: {wrong}"
+
+
+def test_the_ground_stands_on_nothing_but_errors():
+    for part in GROUND:
+        assert set(EDGES[part]) <= {"errors"}
+
+
+def test_there_are_no_circles():
+    done: list[str] = []
+
+    def visit(part: str, path: tuple[str, ...]) -> None:
+        assert part not in path, f"a circle: {' -> '.join([*path, part])}"
+        if part not in done:
+            for imported in EDGES[part]:
+                # The front door is lazy: what stands above imports it only for the version.
+                if imported != "package":
+                    visit(imported, (*path, part))
+            done.append(part)
+
+    for part in EDGES:
+        visit(part, ())
+
+
+def test_from_the_front_door_others_take_the_version_alone():
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "pruneofa":
+                modules = {file.stem for file in ROOT.glob("*.py")} | {file.name for file in ROOT.iterdir()}
+                assert {alias.name for alias in node.names} <= modules | {"__version__"}, path
+
+
+def test_this_test_sees_imports_inside_functions():
+    assert "data" in EDGES["stages"]
+    assert "quantization" in EDGES["training"]  # imported by the callback only when observers are frozen
+
+
+def test_library_code_never_prints_nor_parses_arguments():
+    for path in sorted(ROOT.rglob("*.py")):
+        if path.relative_to(ROOT).parts[0] == "cli":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        called = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert "print" not in called, path
+        assert not {"argparse", "typer", "click"} & {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        }, path
