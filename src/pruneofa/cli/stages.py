@@ -1,5 +1,6 @@
 """One command for each stage: corpus, teach, prune, finetune, transfer, quantize, evaluate."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -160,60 +161,57 @@ def finetune(
     _run("finetune", recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs)
 
 
-def transfer(
-    output_dir: OutputDir,
-    recipe: OptionalRecipe = None,
-    model: Model = None,
-    teacher: Teacher = None,
-    train_file: TrainFile = None,
-    validation_file: ValidationFile = None,
-    task_name: TaskName = None,
-    text_column: TextColumn = None,
-    text_pair_column: PairColumn = None,
-    label_column: LabelColumn = None,
-    max_length: MaxLength = None,
-    learning_rate: LearningRate = None,
-    num_train_epochs: Epochs = None,
-    max_steps: MaxSteps = None,
-    batch_size: BatchSize = None,
-    seed: Seed = None,
-    overrides: Set = None,
-    overwrite: Overwrite = False,
-    checkpoint: Resume = None,
-) -> None:
-    """The sparse model learns the task with its zeros locked, from a dense teacher (or from labels alone)."""
-    settings = _training("transfer", learning_rate, num_train_epochs, max_steps, batch_size, seed)
-    settings |= _task(train_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length)
-    inputs = {"sparse": model, "task_teacher": teacher, "checkpoint": checkpoint}
-    _run("transfer", recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs)
+def _learns_from_teacher(stage: str, start: str, summary: str) -> Callable[..., None]:
+    """The command of a stage that trains a sparse model on the task: `transfer` and `quantize` have the same flags.
+
+    Args:
+        stage: its name.
+        start: name of the artefact that `--model_name_or_path` stands for.
+        summary: the first line of its help.
+    """
+
+    def command(
+        output_dir: OutputDir,
+        recipe: OptionalRecipe = None,
+        model: Model = None,
+        teacher: Teacher = None,
+        train_file: TrainFile = None,
+        validation_file: ValidationFile = None,
+        task_name: TaskName = None,
+        text_column: TextColumn = None,
+        text_pair_column: PairColumn = None,
+        label_column: LabelColumn = None,
+        max_length: MaxLength = None,
+        learning_rate: LearningRate = None,
+        num_train_epochs: Epochs = None,
+        max_steps: MaxSteps = None,
+        batch_size: BatchSize = None,
+        seed: Seed = None,
+        overrides: Set = None,
+        overwrite: Overwrite = False,
+        checkpoint: Resume = None,
+    ) -> None:
+        settings = _training(stage, learning_rate, num_train_epochs, max_steps, batch_size, seed)
+        settings |= _task(
+            train_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length
+        )
+        inputs = {start: model, "task_teacher": teacher, "checkpoint": checkpoint}
+        _run(stage, recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs)
+
+    command.__name__, command.__doc__ = stage, summary
+    return command
 
 
-def quantize(
-    output_dir: OutputDir,
-    recipe: OptionalRecipe = None,
-    model: Model = None,
-    teacher: Teacher = None,
-    train_file: TrainFile = None,
-    validation_file: ValidationFile = None,
-    task_name: TaskName = None,
-    text_column: TextColumn = None,
-    text_pair_column: PairColumn = None,
-    label_column: LabelColumn = None,
-    max_length: MaxLength = None,
-    learning_rate: LearningRate = None,
-    num_train_epochs: Epochs = None,
-    max_steps: MaxSteps = None,
-    batch_size: BatchSize = None,
-    seed: Seed = None,
-    overrides: Set = None,
-    overwrite: Overwrite = False,
-    checkpoint: Resume = None,
-) -> None:
-    """Quantization-aware training of a sparse task model to int8, zeros locked and teacher on."""
-    settings = _training("quantize", learning_rate, num_train_epochs, max_steps, batch_size, seed)
-    settings |= _task(train_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length)
-    inputs = {"task_model": model, "task_teacher": teacher, "checkpoint": checkpoint}
-    _run("quantize", recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs)
+transfer = _learns_from_teacher(
+    "transfer",
+    "sparse",
+    "The sparse model learns the task with its zeros locked, from a dense teacher (or from labels alone).",
+)
+quantize = _learns_from_teacher(
+    "quantize",
+    "task_model",
+    "Quantization-aware training of a sparse task model to int8, zeros locked and teacher on.",
+)
 
 
 def evaluate(
