@@ -29,10 +29,12 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/python benchmarks/training_overhead.py
+	$(BIN)/python benchmarks/training_overhead.py --output results/training_overhead.json
 
 results: install
-	$(BIN)/python benchmarks/prune_once.py --output results/demo.json
+	$(BIN)/python benchmarks/prune_once.py --search
+	$(BIN)/python benchmarks/prune_once.py --pretraining_seed 0 --output results/demo.json
+	$(BIN)/python benchmarks/render_results.py
 
 clean:
 	rm -rf $(VENV) build dist

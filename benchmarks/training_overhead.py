@@ -14,17 +14,19 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from provenance import provenance
 from transformers import AutoModelForMaskedLM, BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
 from pruneofa.architectures import encoder_linears
+from pruneofa.atomic import write_json
 from pruneofa.data.packaged import resolve_model
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
-from pruneofa.machine import describe, package_versions
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.lock import PatternLock, lock_pattern
 from pruneofa.sparsity.pruner import Pruner
@@ -43,8 +45,7 @@ def main() -> None:
     bfloat16 = args.precision == "bfloat16" or (args.precision == "auto" and bfloat16_pays())
     result: dict[str, Any] = {
         "benchmark": "training_overhead",
-        "machine": describe(),
-        "packages": package_versions(),
+        **provenance(),
         "threads": torch.get_num_threads(),
         "precision": "bfloat16" if bfloat16 else "float32",
         "batch": [args.batch_size, args.length],
@@ -52,6 +53,8 @@ def main() -> None:
         **measure_steps(args, bfloat16),
         "reselection": {scope: measure_reselection(scope, args) for scope in ("uniform", "global")},
     }
+    if args.output is not None:
+        write_json(args.output, result)
     print_table(result)
     print(json.dumps(result))
 
@@ -60,6 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Cost of pruning while training, beside the same step without it.")
     parser.add_argument("--steps", type=int, default=30, help="timed steps of each student")
     parser.add_argument("--warmup_steps", type=int, default=5, help="steps of each student before the clock runs")
+    parser.add_argument("--output", type=Path, help="also write the JSON to this file")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--length", type=int, default=128, help="tokens of a sequence")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
