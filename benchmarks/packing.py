@@ -12,10 +12,13 @@ which is what one would do without this file format. All bytes are of the Linear
 import argparse
 import json
 import lzma
+import multiprocessing
 import resource
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +72,17 @@ def measure(model: str, sparsity: float, granularity: str, layers: int) -> list[
                 "sparsity": sparsity,
                 "weights": granularity,
                 "form": form,
-                **measure_form(folder, form),
+                **in_fresh_process(measure_form, folder, form),
                 **peers,
             }
             for form in FORMS
         ]
+
+
+def in_fresh_process(measure_one: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Run it in a process of its own, whose peak of memory is that of this measurement alone."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure_one, *args).result()
 
 
 def write_model(
@@ -130,8 +139,10 @@ def measure_form(folder: Path, form: str) -> dict[str, Any]:
     packed = time.perf_counter()
     decompress(path, back)
     unpacked = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     for name in ("model.safetensors", "quantization.safetensors"):
-        assert (back / name).read_bytes() == (folder / name).read_bytes(), name
+        if (back / name).read_bytes() != (folder / name).read_bytes():
+            raise RuntimeError(f"{form}: {name} does not come back as it was")
     found = inspect_model(path)
     coded = found.bytes_encoder - found.bytes_scales
     return {
@@ -145,7 +156,7 @@ def measure_form(folder: Path, form: str) -> dict[str, Any]:
         "real_ratio": found.real_ratio,
         "pack_seconds": packed - begin,
         "unpack_seconds": unpacked - packed,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak,
     }
 
 

@@ -6,6 +6,7 @@ from checkpoint_models import contents, make_model, pack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pruneofa.checkpoint import encoding
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.entropy import entropy_bits, position_bits, value_bits
@@ -259,6 +260,14 @@ def test_each_tensor_takes_its_smallest_encoding_and_inspect_shows_the_bound(tmp
     masked = inspect_model(tmp_path / "mask.pofa").as_dict()
     assert masked["entropy_bound_bytes"] == found["entropy_bound_bytes"]
     assert found["bytes_encoder"] < 0.75 * masked["bytes_encoder"]
+
+
+def test_what_is_too_large_for_the_lanes_is_not_packed(tmp_path, monkeypatch):
+    sparse_model(tmp_path / "model")
+    monkeypatch.setattr(encoding, "MAX_ELEMENTS", 100 * 64)
+    compress(tmp_path / "model", tmp_path / "out.pofa", form="packed", encoder_weights=["a.weight"])
+    read = read_pofa(tmp_path / "out.pofa")
+    assert (read.entry("a.weight").encoding, read.entry("embedding.weight").encoding) == ("bitmask_int8", "packed")
 
 
 def test_a_float_model_packs_and_rounds_on_request(tmp_path):

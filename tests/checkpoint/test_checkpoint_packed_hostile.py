@@ -256,7 +256,7 @@ def test_forged_files_are_refused(tmp_path, manifest, sections, metadata, text):
 
 
 def test_few_lanes_can_not_keep_a_reader_busy(tmp_path):
-    """4 million elements in one lane would take a million steps; the file is refused before the first one."""
+    """4 million elements in one lane would take half a million steps; they are refused before the first one."""
     shape = [2048, 2048]
     tables = bytes((0, 1, 1, 8, 1)) + (32).to_bytes(2, "little") + SINGLE
     tables += bytes(2048)  # enough bytes for the rule on elements to a byte
@@ -271,7 +271,7 @@ def test_few_lanes_can_not_keep_a_reader_busy(tmp_path):
     with pytest.raises(CheckpointError, match="2048 bytes follow the last of packed_tables"):
         read_pofa(path).tensor(NAME)
     long = PackedMatrix(np.frombuffer(tables[:-2048], np.uint8), np.array([0, 1], np.uint16), None)
-    fails(long, INT8, "has 1 lanes for 524288 symbols, allowed are 65536 symbols in a lane", (2048, 2048))
+    fails(long, INT8, "has 1 lanes for 524288 symbols, allowed are 8192 symbols in a lane", (2048, 2048))
 
 
 def test_a_hostile_file_takes_little_memory(tmp_path):

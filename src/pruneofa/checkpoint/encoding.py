@@ -21,7 +21,7 @@ from pruneofa.checkpoint.layout import (
     can_be_packed,
 )
 from pruneofa.checkpoint.model_folder import ModelFolder
-from pruneofa.checkpoint.packed import MAX_ELEMENTS_PER_BYTE, PackedMatrix, encode_packed
+from pruneofa.checkpoint.packed import MAX_ELEMENTS, MAX_ELEMENTS_PER_BYTE, PackedMatrix, encode_packed
 from pruneofa.checkpoint.safetensors_file import Section
 from pruneofa.errors import CheckpointError
 
@@ -128,7 +128,7 @@ def _integers(
 
 def _packed(values: NDArray[Any], dtype: DType) -> PackedMatrix | None:
     """The packed form of a matrix, or None where it has none or one that a reader would take for a bomb."""
-    if not can_be_packed(dtype, values.shape):
+    if not can_be_packed(dtype, values.shape) or values.size > MAX_ELEMENTS:
         return None
     packed = encode_packed(values, dtype)
     return packed if values.size <= MAX_ELEMENTS_PER_BYTE * packed.nbytes else None

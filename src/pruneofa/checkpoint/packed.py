@@ -14,15 +14,15 @@ from pruneofa.checkpoint.dtypes import DType, bit_view
 from pruneofa.checkpoint.frequencies import FrequencyTable, choose_table, read_table
 from pruneofa.checkpoint.planes import byte_planes, from_byte_planes
 from pruneofa.checkpoint.positions import GROUP_SIZES, MAX_CLASSES, Blocks, choose_model, group_model
-from pruneofa.checkpoint.rans import MAX_LANE_BITS, Decoder, Run, SymbolModel, encode
+from pruneofa.checkpoint.rans import MAX_LANE_BITS, MAX_STEPS, Decoder, Run, SymbolModel, encode
 from pruneofa.errors import CheckpointError
 
-__all__ = ["MAX_ELEMENTS_PER_BYTE", "PackedMatrix", "decode_packed", "encode_packed"]
+__all__ = ["MAX_ELEMENTS", "MAX_ELEMENTS_PER_BYTE", "PackedMatrix", "decode_packed", "encode_packed"]
 
+MAX_ELEMENTS = MAX_STEPS << MAX_LANE_BITS  # so that no run is longer than all lanes may be
 MAX_ELEMENTS_PER_BYTE = 4096
 _BYTES_PER_LANE = 1200  # a lane costs about 3 bytes, so lanes add a quarter of a percent
 _MAX_WRITTEN_LANES = 4096
-_MAX_WRITTEN_STEPS = 2**13  # very sparse matrices get more lanes, for speed
 _HEADER_BYTES = 5
 _REMEDY = "the file is damaged; copy or compress it again"
 
@@ -52,7 +52,7 @@ def encode_packed(matrix: NDArray[Any], dtype: DType) -> PackedMatrix:
     """Encode a matrix. Zero means all bits zero: -0.0, NaN and subnormal numbers are kept.
 
     Args:
-        matrix: [R, C] with at least one element, in `dtype.storage`.
+        matrix: [R, C] with at least one and at most MAX_ELEMENTS elements, in `dtype.storage`.
         dtype: Its logical type, at most 4 bytes wide.
     """
     bits = bit_view(np.ascontiguousarray(matrix))
@@ -204,6 +204,6 @@ def _table_of(symbols: NDArray[np.uint8]) -> tuple[FrequencyTable, float]:
 def _lane_bits(nbytes: float, longest_run: int) -> int:
     lanes = min(_MAX_WRITTEN_LANES, max(1, int(nbytes / _BYTES_PER_LANE)))
     bits = lanes.bit_length() - 1
-    while longest_run > _MAX_WRITTEN_STEPS << bits:
+    while longest_run > MAX_STEPS << bits:
         bits += 1
     return bits

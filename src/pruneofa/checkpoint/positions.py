@@ -98,7 +98,8 @@ class Blocks:
     """The blocks of a mask: rows sorted by class (those of a class in their order), columns likewise.
 
     Args:
-        model_classes: Row classes uint8 [R] and column classes uint8 [C].
+        row_classes: uint8 [R], each below the number of rows of `probabilities`.
+        column_classes: uint8 [C], each below the number of its columns.
         probabilities: uint16 [row classes, column classes].
         group: Bits per symbol.
     """

@@ -17,7 +17,7 @@ from pruneofa.errors import CheckpointError
 __all__ = ["MAX_LANE_BITS", "MAX_STEPS", "Decoder", "Run", "SymbolModel", "encode"]
 
 MAX_LANE_BITS = 16
-MAX_STEPS = 2**16  # per run of symbols, so that no file can keep a reader busy with few lanes
+MAX_STEPS = 2**13  # per run of symbols, so that no file can keep a reader busy with few lanes
 LOWEST_STATE = 2**16
 _REMEDY = "the file is damaged; copy or compress it again"
 
