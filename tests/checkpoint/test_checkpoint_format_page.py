@@ -19,12 +19,17 @@ SCALE = np.array([0.5, 0.25], dtype=np.float32)
 WEIGHT = np.array([[0, 0, 1.5, 0, 0, 0, 0, -1, 0], [0, 0, 0, 0, 0, 0, 0, 0, 31.75]], dtype=np.float32)
 
 
-def example(folder: Path, *, int8: bool) -> Path:
+PACKED_WEIGHT = np.where(WEIGHT == 31.75, np.float32(0.5), WEIGHT)
+
+
+def example(folder: Path, *, int8: bool, form: str = "bitmask") -> Path:
     """The model folder of the page, compressed."""
     model = folder / "model"
     model.mkdir()
     # By hand, so that no library version changes a byte of the example.
-    (model / "model.safetensors").write_bytes(pack({NAME: ("F32", [2, 9], WEIGHT.tobytes())}))
+    (model / "model.safetensors").write_bytes(
+        pack({NAME: ("F32", [2, 9], (WEIGHT if form == "bitmask" else PACKED_WEIGHT).tobytes())})
+    )
     (model / "config.json").write_bytes(b"{}")
     quantization = None
     if int8:
@@ -33,7 +38,7 @@ def example(folder: Path, *, int8: bool) -> Path:
         quantization = {"weight_granularity": "per_channel", "bits": 8, "activation": None}
     sparsity = {NAME: {"size": 18, "zeros": 15, "target": None}}
     write_manifest(model, Manifest("example", (NAME,), (), sparsity, quantization))
-    compress(model, folder / "example.pofa")
+    compress(model, folder / "example.pofa", form=form)
     return folder / "example.pofa"
 
 
@@ -72,6 +77,8 @@ def test_the_page_shows_the_bytes_that_are_written(tmp_path):
     header = json.loads(path.read_bytes()[8 : 8 + struct.unpack("<Q", path.read_bytes()[:8])[0]])
     assert json.loads(block(page, "example-manifest")) == json.loads(header["__metadata__"]["manifest"])
     assert block(page, "example-int8") == describe(example(tmp_path / "int8", int8=True))
+    (tmp_path / "packed").mkdir()
+    assert block(page, "example-packed") == describe(example(tmp_path / "packed", int8=True, form="packed"))
 
 
 def test_a_stranger_reads_the_example_by_the_page_alone(tmp_path):

@@ -13,7 +13,7 @@ from pruneofa.errors import CheckpointError
 
 KEYS = {
     *("encoder_sparsity", "encoder_parameters", "encoder_nonzero", "bytes_encoder", "bytes_total", "nominal_ratio"),
-    *("real_ratio", "tensors", "pooler_sparsity", "bits", "path"),
+    *("real_ratio", "tensors", "pooler_sparsity", "bits", "path", "bytes_scales", "entropy_bound_bytes"),
 }
 
 
@@ -42,7 +42,8 @@ def test_folder_and_file_agree_with_a_count_by_hand(tmp_path, int8):
         }
         for report in found["tensors"]:
             assert set(report) == {
-                *("name", "shape", "size", "nonzero", "sparsity", "bytes", "encoding", "dtype", "role")
+                *("name", "shape", "size", "nonzero", "sparsity", "bytes", "encoding", "dtype", "role"),
+                "entropy_bound_bytes",
             }
             assert report["shape"] == list(tensors[report["name"]].shape)
     assert folder["bytes_encoder"] == parameters * 4

@@ -384,7 +384,7 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path):
 
 def test_wrong_arguments(tmp_path):
     model = make_model(tmp_path / "model")
-    with pytest.raises(ConfigurationError, match="form is 'zip', allowed is 'bitmask'"):
+    with pytest.raises(ConfigurationError, match="form is 'zip', allowed is 'bitmask' or 'packed'"):
         compress(model, tmp_path / "out.pofa", form="zip")
     with pytest.raises(CheckpointError, match="no such folder"):
         compress(tmp_path / "nothing", tmp_path / "out.pofa")

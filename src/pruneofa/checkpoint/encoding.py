@@ -9,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruneofa.checkpoint.bitmask import encode_bitmask, encoded_bytes
-from pruneofa.checkpoint.dtypes import DTYPES_BY_CODE, DType, count_nonzero
+from pruneofa.checkpoint.dtypes import DTYPES_BY_CODE, DTYPES_BY_NAME, DType, count_nonzero
 from pruneofa.checkpoint.int8 import grid_integers, quantize_per_channel
-from pruneofa.checkpoint.layout import BITMASK, BITMASK_INT8, DENSE, TensorEntry
+from pruneofa.checkpoint.layout import (
+    BITMASK,
+    BITMASK_INT8,
+    DENSE,
+    PACKED,
+    PACKED_INT8,
+    TensorEntry,
+    can_be_packed,
+)
 from pruneofa.checkpoint.model_folder import ModelFolder
+from pruneofa.checkpoint.packed import MAX_ELEMENTS, MAX_ELEMENTS_PER_BYTE, PackedMatrix, encode_packed
 from pruneofa.checkpoint.safetensors_file import Section
 from pruneofa.errors import CheckpointError
 
@@ -40,17 +49,21 @@ class EncodedTensor:
     off_grid: bool = False
 
 
-def encode_tensor(folder: ModelFolder, name: str, *, prunable: bool, quantize: bool) -> EncodedTensor:
+def encode_tensor(
+    folder: ModelFolder, name: str, *, prunable: bool, quantize: bool, form: str = "bitmask"
+) -> EncodedTensor:
     """Encode one tensor of a model folder.
 
     A matrix becomes a bit mask where it is `prunable` or where that takes fewer bytes; its values become int8 where the
-    folder holds a scale for it that reproduces every value bit for bit.
+    folder holds a scale for it that reproduces every value bit for bit. In the form "packed" it is packed where that
+    takes fewer bytes still.
 
     Args:
         folder: The opened model folder.
         name: The tensor.
         prunable: Whether the manifest names it among the encoder's or pooler's weights.
         quantize: Whether to quantize it here (lossy) if the folder holds no scale for it.
+        form: "bitmask" or "packed".
 
     Raises:
         CheckpointError: It shall be quantized but holds NaN or infinity; or its scale is malformed.
@@ -69,11 +82,18 @@ def encode_tensor(folder: ModelFolder, name: str, *, prunable: bool, quantize: b
     values = weight if integers is None else integers
     nonzero = count_nonzero(values)
     scales = 0 if scale is None else scale.size
-    pays = encoded_bytes(shape[0], shape[1], nonzero, values.dtype.itemsize, scales) < info.nbytes
-    if not (prunable or pays):
+    needed = encoded_bytes(shape[0], shape[1], nonzero, values.dtype.itemsize, scales)
+    packed = _packed(values, dtype if integers is None else DTYPES_BY_NAME["int8"]) if form == "packed" else None
+    if packed is not None and packed.nbytes + 4 * scales < needed:
+        needed = packed.nbytes + 4 * scales
+    else:
+        packed = None
+    if not (prunable or needed < info.nbytes):
         return EncodedTensor(dense.entry, dense.sections, dense.zeros, off_grid=off_grid)
-    entry = TensorEntry(name, dtype, shape, BITMASK if integers is None else BITMASK_INT8)
-    return EncodedTensor(entry, _sections(entry, values, scale), info.size - nonzero, new_scale, off_grid)
+    encodings = (BITMASK, BITMASK_INT8) if packed is None else (PACKED, PACKED_INT8)
+    entry = TensorEntry(name, dtype, shape, encodings[integers is not None])
+    sections = _bitmask_sections(entry, values, scale) if packed is None else _packed_sections(entry, packed, scale)
+    return EncodedTensor(entry, sections, info.size - nonzero, new_scale, off_grid)
 
 
 def _integers(
@@ -106,20 +126,50 @@ def _integers(
     return quantized[0], quantized[1], quantized[1], False
 
 
-def _sections(entry: TensorEntry, values: NDArray[Any], scale: NDArray[np.float32] | None) -> tuple[Section, ...]:
+def _packed(values: NDArray[Any], dtype: DType) -> PackedMatrix | None:
+    """The packed form of a matrix, or None where it has none or one that a reader would take for a bomb."""
+    if not can_be_packed(dtype, values.shape) or values.size > MAX_ELEMENTS:
+        return None
+    packed = encode_packed(values, dtype)
+    return packed if values.size <= MAX_ELEMENTS_PER_BYTE * packed.nbytes else None
+
+
+def _packed_sections(
+    entry: TensorEntry, packed: PackedMatrix, scale: NDArray[np.float32] | None
+) -> tuple[Section, ...]:
+    return _as_sections(
+        entry,
+        {
+            "packed_tables": packed.tables,
+            "packed_stream": packed.stream,
+            "packed_planes": packed.planes,
+            "scale": scale,
+        },
+    )
+
+
+def _bitmask_sections(
+    entry: TensorEntry, values: NDArray[Any], scale: NDArray[np.float32] | None
+) -> tuple[Section, ...]:
     rows, columns = entry.shape
     encoded = encode_bitmask(values)
-    arrays: dict[str, NDArray[Any]] = {
-        f"{entry.name}.shape": np.array([rows, columns], dtype="<i8"),
-        f"{entry.name}.compressed": encoded.compressed,
-        f"{entry.name}.bitmask": encoded.bitmask,
-        f"{entry.name}.row_offsets": encoded.row_offsets,
+    arrays: dict[str, NDArray[Any] | None] = {
+        "shape": np.array([rows, columns], dtype="<i8"),
+        "compressed": encoded.compressed,
+        "bitmask": encoded.bitmask,
+        "row_offsets": encoded.row_offsets,
+        "scale": scale,
     }
-    if scale is not None:
-        arrays[f"{entry.name}.scale"] = scale
-    return tuple(
-        Section(name, spec.dtype, arrays[name].shape, _giving(arrays[name])) for name, spec in entry.sections().items()
-    )
+    return _as_sections(entry, arrays)
+
+
+def _as_sections(entry: TensorEntry, arrays: dict[str, NDArray[Any] | None]) -> tuple[Section, ...]:
+    sections = []
+    for name, spec in entry.sections().items():
+        array = arrays[name.removeprefix(f"{entry.name}.")]
+        assert array is not None, name
+        sections.append(Section(name, spec.dtype, array.shape, _giving(array)))
+    return tuple(sections)
 
 
 def _giving(array: NDArray[Any]) -> Callable[[], NDArray[Any]]:
@@ -131,5 +181,8 @@ def _stored(dtype: DType) -> DType:
 
 
 def _names_collide(folder: ModelFolder, name: str) -> bool:
-    parts = ("shape", "compressed", "bitmask", "row_offsets", "scale")
+    parts = (
+        *("shape", "compressed", "bitmask", "row_offsets", "scale"),
+        *("packed_tables", "packed_stream", "packed_planes"),
+    )
     return any(f"{name}.{part}" in folder.names for part in parts)

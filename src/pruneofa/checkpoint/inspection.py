@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneofa.checkpoint.dtypes import count_nonzero
-from pruneofa.checkpoint.layout import BITMASK_INT8, DENSE
+from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME, count_nonzero
+from pruneofa.checkpoint.entropy import entropy_bits
+from pruneofa.checkpoint.int8 import grid_integers
+from pruneofa.checkpoint.layout import DENSE, INT8_ENCODINGS
 from pruneofa.checkpoint.manifest import Manifest
 from pruneofa.checkpoint.model_folder import ModelFolder
 from pruneofa.checkpoint.reader import CompressedModel, read_pofa
@@ -26,10 +28,12 @@ class TensorReport:
         size: Elements.
         nonzero: Elements that are not +0.0, by their bits (-0.0 counts).
         bytes: Bytes that it takes in the file, its mask, offsets and scales included.
-        encoding: "dense", "bitmask" or "bitmask_int8".
+        encoding: "dense", "bitmask", "bitmask_int8", "packed" or "packed_int8".
         dtype: Logical type, e.g. "float32".
         role: "encoder", "pooler" or "other".
         bits: 8 where its values are int8 (or have an int8 scale beside them), else the width of its type.
+        entropy_bits: Entropy of its positions and values, the values as int8 where they are (`checkpoint.entropy`).
+        scale_bytes: Bytes of its int8 scales in `bytes`.
     """
 
     name: str
@@ -41,6 +45,8 @@ class TensorReport:
     dtype: str
     role: str
     bits: int
+    entropy_bits: float
+    scale_bytes: int = 0
 
     @property
     def sparsity(self) -> float:
@@ -92,6 +98,16 @@ class Inspection:
         return sum(tensor.bytes for tensor in self._role("encoder"))
 
     @property
+    def entropy_bound_bytes(self) -> float:
+        """Entropy of the positions and values of the encoder's Linear weights, tensor by tensor, without scales."""
+        return sum(tensor.entropy_bits for tensor in self._role("encoder")) / 8
+
+    @property
+    def bytes_scales(self) -> int:
+        """Bytes of scales in `bytes_encoder`."""
+        return sum(tensor.scale_bytes for tensor in self._role("encoder"))
+
+    @property
     def bits(self) -> int:
         """8 where all encoder weights are int8, else the widest type among them."""
         return max((tensor.bits for tensor in self._role("encoder")), default=32)
@@ -118,6 +134,8 @@ class Inspection:
             "pooler_sparsity": self.pooler_sparsity,
             "bits": self.bits,
             "bytes_encoder": self.bytes_encoder,
+            "bytes_scales": self.bytes_scales,
+            "entropy_bound_bytes": self.entropy_bound_bytes,
             "bytes_total": self.bytes_total,
             "nominal_ratio": self.nominal_ratio,
             "real_ratio": self.real_ratio,
@@ -129,6 +147,7 @@ class Inspection:
                     "nonzero": tensor.nonzero,
                     "sparsity": tensor.sparsity,
                     "bytes": tensor.bytes,
+                    "entropy_bound_bytes": tensor.entropy_bits / 8,
                     "encoding": tensor.encoding,
                     "dtype": tensor.dtype,
                     "role": tensor.role,
@@ -168,18 +187,21 @@ def _inspect_folder(
     manifest = folder.weight_names(encoder_weights, pooler_weights)
     reports = []
     for name in folder.names:
-        info = folder.info(name)
+        info, scale, weight = folder.info(name), folder.scale(name), folder.tensor(name)
+        integers = None if scale is None else grid_integers(weight, scale, info.dtype)
+        values, dtype = (weight, info.dtype) if integers is None else (integers, DTYPES_BY_NAME["int8"])
         reports.append(
             TensorReport(
                 name=name,
                 shape=info.shape,
                 size=info.size,
-                nonzero=count_nonzero(folder.tensor(name)),
+                nonzero=count_nonzero(weight),
                 bytes=info.nbytes,
                 encoding=DENSE,
                 dtype=info.dtype.name,
                 role=_role_of(name, manifest),
-                bits=8 if folder.scale(name) is not None else 8 * info.dtype.itemsize,
+                bits=8 if scale is not None else 8 * info.dtype.itemsize,
+                entropy_bits=entropy_bits(values, dtype),
             )
         )
     files = [file.path for file in folder.weight_files.values()]
@@ -193,17 +215,21 @@ def _inspect_file(model: CompressedModel) -> Inspection:
     for name in model.names:
         entry = model.entry(name)
         size = math.prod(entry.shape)
+        int8 = entry.encoding in INT8_ENCODINGS
+        values = model.stored_values(name)
         reports.append(
             TensorReport(
                 name=name,
                 shape=entry.shape,
                 size=size,
-                nonzero=count_nonzero(model.tensor(name)),
+                nonzero=count_nonzero(model.scaled(name, values)),
                 bytes=sum(model.stored(section).nbytes for section in entry.sections()),
                 encoding=entry.encoding,
                 dtype=entry.dtype.name,
                 role=_role_of(name, model.manifest),
-                bits=8 if entry.encoding == BITMASK_INT8 else 8 * entry.dtype.itemsize,
+                bits=8 if int8 else 8 * entry.dtype.itemsize,
+                entropy_bits=entropy_bits(values, DTYPES_BY_NAME["int8"] if int8 else entry.dtype),
+                scale_bytes=model.stored(f"{name}.scale").nbytes if int8 else 0,
             )
         )
     return Inspection(model.path, tuple(reports), model.path.stat().st_size)

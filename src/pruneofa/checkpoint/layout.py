@@ -17,25 +17,36 @@ __all__ = [
     "BITMASK",
     "BITMASK_INT8",
     "DENSE",
-    "FILE_FORMAT_VERSION",
+    "FILE_FORMAT_VERSIONS",
     "FORMS",
+    "INT8_ENCODINGS",
+    "PACKED",
+    "PACKED_INT8",
     "FileManifest",
     "SectionSpec",
     "TensorEntry",
+    "can_be_packed",
     "file_section",
     "header_section",
 ]
 
 FILE_FORMAT = "pofa"
-FILE_FORMAT_VERSION = "1"
-FORMS = ("bitmask",)
+FILE_FORMAT_VERSIONS = {"bitmask": "1", "packed": "2"}
+FORMS = tuple(FILE_FORMAT_VERSIONS)
 
 DENSE = "dense"
 BITMASK = "bitmask"
 BITMASK_INT8 = "bitmask_int8"
-ENCODINGS = (DENSE, BITMASK, BITMASK_INT8)
+PACKED = "packed"
+PACKED_INT8 = "packed_int8"
+ENCODINGS = {
+    "bitmask": (DENSE, BITMASK, BITMASK_INT8),
+    "packed": (DENSE, BITMASK, BITMASK_INT8, PACKED, PACKED_INT8),
+}
+INT8_ENCODINGS = (BITMASK_INT8, PACKED_INT8)
 
 MAX_FILE_MANIFEST_BYTES = 32 * 2**20
+MAX_PACKED_ITEMSIZE = 4
 _METADATA_KEYS = ("format", "format_version", "manifest", "manifest_sha256")
 _MANIFEST_KEYS = ("form", "tensors", "model", "files", "weight_files", "sha256")
 
@@ -75,16 +86,29 @@ class TensorEntry:
         if self.encoding == DENSE:
             return {self.name: SectionSpec(stored, (self.shape,))}
         rows, columns = self.shape
-        int8 = self.encoding == BITMASK_INT8
-        result = {
-            f"{self.name}.shape": SectionSpec(DTYPES_BY_NAME["int64"], ((2,),)),
-            f"{self.name}.compressed": SectionSpec(DTYPES_BY_NAME["int8"] if int8 else stored, ((None,),)),
-            f"{self.name}.bitmask": SectionSpec(DTYPES_BY_NAME["uint8"], ((rows, (columns + 7) // 8),)),
-            f"{self.name}.row_offsets": SectionSpec(DTYPES_BY_NAME["int64"], ((rows,),)),
-        }
+        int8 = self.encoding in INT8_ENCODINGS
+        if self.encoding in (PACKED, PACKED_INT8):
+            result = {
+                f"{self.name}.packed_tables": SectionSpec(DTYPES_BY_NAME["uint8"], ((None,),)),
+                f"{self.name}.packed_stream": SectionSpec(DTYPES_BY_NAME["uint16"], ((None,),)),
+            }
+            if not int8 and self.dtype.itemsize > 1:
+                result[f"{self.name}.packed_planes"] = SectionSpec(DTYPES_BY_NAME["uint8"], ((None, None),))
+        else:
+            result = {
+                f"{self.name}.shape": SectionSpec(DTYPES_BY_NAME["int64"], ((2,),)),
+                f"{self.name}.compressed": SectionSpec(DTYPES_BY_NAME["int8"] if int8 else stored, ((None,),)),
+                f"{self.name}.bitmask": SectionSpec(DTYPES_BY_NAME["uint8"], ((rows, (columns + 7) // 8),)),
+                f"{self.name}.row_offsets": SectionSpec(DTYPES_BY_NAME["int64"], ((rows,),)),
+            }
         if int8:
             result[f"{self.name}.scale"] = SectionSpec(DTYPES_BY_NAME["float32"], ((1,), (rows,)))
         return result
+
+
+def can_be_packed(dtype: DType, shape: tuple[int, ...]) -> bool:
+    """Whether the packed form has an encoding for such a tensor."""
+    return len(shape) == 2 and min(shape) > 0 and dtype.itemsize <= MAX_PACKED_ITEMSIZE
 
 
 def file_section(name: str) -> str:
@@ -153,7 +177,7 @@ class FileManifest:
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return {
             "format": FILE_FORMAT,
-            "format_version": FILE_FORMAT_VERSION,
+            "format_version": FILE_FORMAT_VERSIONS[self.form],
             "manifest": text,
             "manifest_sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
         }
@@ -170,28 +194,36 @@ class FileManifest:
                 f"{where}: metadata 'format' is {metadata.get('format')!r:.40}, {FILE_FORMAT!r} is needed: no .pofa "
                 "file; make one with `pruneofa compress`"
             )
-        if metadata.get("format_version") != FILE_FORMAT_VERSION:
+        version = metadata.get("format_version")
+        if version is None or version not in FILE_FORMAT_VERSIONS.values():
             raise CheckpointError(
-                f"{where}: format_version is {metadata.get('format_version')!r:.40}, this pruneofa reads "
-                f"{FILE_FORMAT_VERSION!r}; use the version of pruneofa that wrote it, or a newer one"
+                f"{where}: format_version is {version!r:.40}, this pruneofa reads "
+                f"{' and '.join(map(repr, FILE_FORMAT_VERSIONS.values()))}; use the version of pruneofa that wrote it, "
+                "or a newer one"
             )
         _check_keys(metadata, _METADATA_KEYS, f"{where}: metadata")
         text = metadata["manifest"].encode("utf-8", "surrogatepass")
         if hashlib.sha256(text).hexdigest() != metadata["manifest_sha256"]:
             raise CheckpointError(f"{where}: the manifest does not match manifest_sha256: damaged; copy the file again")
         value = parse_json(text, f"{where}: manifest", MAX_FILE_MANIFEST_BYTES)
-        return cls._from_json(value, f"{where}: manifest")
+        return cls._from_json(value, f"{where}: manifest", version)
 
     @classmethod
-    def _from_json(cls, value: Any, where: str) -> "FileManifest":
+    def _from_json(cls, value: Any, where: str, version: str) -> "FileManifest":
         _check_keys(value, _MANIFEST_KEYS, where)
         if value["form"] not in FORMS:
             raise CheckpointError(
                 f"{where}: form is {value['form']!r:.40}, this pruneofa reads {', '.join(FORMS)}; use a newer pruneofa"
             )
+        if FILE_FORMAT_VERSIONS[value["form"]] != version:
+            raise CheckpointError(
+                f"{where}: form is {value['form']!r} in a file of format_version {version!r}, "
+                f"{FILE_FORMAT_VERSIONS[value['form']]!r} is needed; do not trust this file"
+            )
+        encodings = ENCODINGS[value["form"]]
         if not isinstance(value["tensors"], dict):
             raise CheckpointError(f"{where}: tensors is no object of name -> entry; compress the model again")
-        tensors = {name: _parse_tensor(name, entry, where) for name, entry in value["tensors"].items()}
+        tensors = {name: _parse_tensor(name, entry, where, encodings) for name, entry in value["tensors"].items()}
         for key in ("files", "weight_files"):
             if not isinstance(value[key], list) or not all(isinstance(name, str) for name in value[key]):
                 raise CheckpointError(f"{where}: {key} is {value[key]!r:.80}, allowed is a list of file names")
@@ -214,7 +246,7 @@ def _check_keys(value: Any, allowed: tuple[str, ...], where: str) -> None:
         )
 
 
-def _parse_tensor(name: str, entry: Any, where: str) -> TensorEntry:
+def _parse_tensor(name: str, entry: Any, where: str, encodings: tuple[str, ...]) -> TensorEntry:
     where = f"{where}: tensor {name[:200]!r}"
     _check_keys(entry, ("dtype", "shape", "encoding"), where)
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES_BY_NAME:
@@ -228,12 +260,17 @@ def _parse_tensor(name: str, entry: Any, where: str) -> TensorEntry:
             f"{where}: shape is {entry['shape']!r:.120}, which is no shape or too large; do not trust it"
         )
     encoding = entry["encoding"]
-    if encoding not in ENCODINGS:
-        raise CheckpointError(f"{where}: encoding is {encoding!r:.40}, allowed is one of {', '.join(ENCODINGS)}")
+    if encoding not in encodings:
+        raise CheckpointError(f"{where}: encoding is {encoding!r:.40}, allowed is one of {', '.join(encodings)}")
     if encoding != DENSE and len(shape) != 2:
         raise CheckpointError(f"{where}: encoding {encoding} with shape {list(shape)}, allowed are matrices [R, C]")
-    if encoding == BITMASK_INT8 and not dtype.is_float:
+    if encoding in INT8_ENCODINGS and not dtype.is_float:
         raise CheckpointError(
             f"{where}: encoding {encoding} with dtype {dtype.name}, allowed are float32, float16, bfloat16"
+        )
+    if encoding in (PACKED, PACKED_INT8) and not can_be_packed(dtype, shape):
+        raise CheckpointError(
+            f"{where}: encoding {encoding} with dtype {dtype.name} and shape {list(shape)}, allowed are matrices with "
+            f"elements, of types of up to {MAX_PACKED_ITEMSIZE} bytes"
         )
     return TensorEntry(name, dtype, shape, encoding)

@@ -8,10 +8,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pruneofa.checkpoint.bitmask import BitmaskMatrix, decode_bitmask
+from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.int8 import dequantize, is_usable_scale
 from pruneofa.checkpoint.layout import (
-    BITMASK_INT8,
     DENSE,
+    INT8_ENCODINGS,
+    PACKED,
+    PACKED_INT8,
     FileManifest,
     SectionSpec,
     TensorEntry,
@@ -19,6 +22,7 @@ from pruneofa.checkpoint.layout import (
     header_section,
 )
 from pruneofa.checkpoint.manifest import Manifest
+from pruneofa.checkpoint.packed import MAX_ELEMENTS_PER_BYTE, PackedMatrix, decode_packed
 from pruneofa.checkpoint.safetensors_file import SafetensorsFile, StoredTensor, parse_header
 from pruneofa.errors import CheckpointError
 
@@ -36,7 +40,8 @@ def read_pofa(
         path: The `.pofa` file.
         verify: Compare each section with its SHA-256 when it is read.
         max_tensor_bytes: The largest dense tensor that will be made. A bit mask justifies at most 8 elements per byte
-            of the file, so a file of n bytes never expands to more than 64 n; this is a cap besides.
+            of the file, the packed form 4096, so a file of n bytes never expands to more than 64 n or 16384 n; this is
+            a cap besides.
 
     Raises:
         CheckpointError: Missing, truncated, damaged or hostile; the text names the file, the part, and the remedy.
@@ -116,11 +121,38 @@ class CompressedModel:
         Raises:
             CheckpointError: No such tensor, or its parts do not agree with each other or with their hashes.
         """
+        return self.scaled(name, self.stored_values(name))
+
+    def scaled(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The tensor that its `stored_values` stand for: they times their scale, or as they are where there is none.
+
+        Raises:
+            CheckpointError: No such tensor, or a scale that is none or damaged.
+        """
+        entry = self.entry(name)
+        if entry.encoding not in INT8_ENCODINGS:
+            return values
+        scale = self.raw(f"{name}.scale")
+        if not is_usable_scale(scale):
+            raise CheckpointError(
+                f"{self.path}: tensor {name!r}: scale holds a value that is not finite and above 0; compress the model "
+                "again"
+            )
+        return dequantize(values, scale, entry.dtype)
+
+    def stored_values(self, name: str) -> NDArray[Any]:
+        """Read one tensor, dense, before any scale is applied: int8 where its encoding is int8, else as `tensor`.
+
+        Raises:
+            CheckpointError: No such tensor, or its parts do not agree with each other or with their hashes.
+        """
         entry = self.entry(name)
         if entry.encoding == DENSE:
             return self.raw(name)
         where = f"{self.path}: tensor {name!r}"
         rows, columns = entry.shape
+        if entry.encoding in (PACKED, PACKED_INT8):
+            return self._packed_values(entry, where)
         shape = self.raw(f"{name}.shape").tolist()
         if shape != [rows, columns]:
             raise CheckpointError(
@@ -133,14 +165,18 @@ class CompressedModel:
             self.raw(f"{name}.row_offsets"),
         )
         dense, _ = decode_bitmask(encoded, where)
-        if entry.encoding != BITMASK_INT8:
-            return dense
-        scale = self.raw(f"{name}.scale")
-        if not is_usable_scale(scale):
-            raise CheckpointError(
-                f"{where}: scale holds a value that is not finite and above 0; compress the model again"
-            )
-        return dequantize(dense, scale, entry.dtype)
+        return dense
+
+    def _packed_values(self, entry: TensorEntry, where: str) -> NDArray[Any]:
+        int8 = entry.encoding == PACKED_INT8
+        planes = f"{entry.name}.packed_planes"
+        encoded = PackedMatrix(
+            self.raw(f"{entry.name}.packed_tables"),
+            self.raw(f"{entry.name}.packed_stream"),
+            self.raw(planes) if planes in entry.sections() else None,
+        )
+        rows, columns = entry.shape
+        return decode_packed(encoded, (rows, columns), DTYPES_BY_NAME["int8"] if int8 else entry.dtype, where)
 
     def file(self, name: str) -> bytes:
         """Read one embedded file.
@@ -234,6 +270,13 @@ class CompressedModel:
                     f"{size * entry.dtype.itemsize} bytes, allowed are {max_tensor_bytes}; pass a larger "
                     "max_tensor_bytes if the file can be trusted"
                 )
+            if entry.encoding in (PACKED, PACKED_INT8):
+                stored = sum(self._file.tensors[section].nbytes for section in entry.sections())
+                if size > MAX_ELEMENTS_PER_BYTE * stored:
+                    raise CheckpointError(
+                        f"{self.path}: tensor {entry.name!r} packs {size} elements into {stored} bytes, allowed are "
+                        f"{MAX_ELEMENTS_PER_BYTE} to a byte; do not trust this file"
+                    )
         for name, recorded in self.manifest.sparsity.items():
             if recorded["size"] != math.prod(self._contents.tensors[name].shape):
                 raise CheckpointError(

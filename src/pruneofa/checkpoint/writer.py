@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from pruneofa.atomic import replacing_file
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.encoding import EncodedTensor, encode_tensor
-from pruneofa.checkpoint.layout import BITMASK_INT8, DENSE, FORMS, FileManifest, file_section, header_section
+from pruneofa.checkpoint.layout import (
+    BITMASK,
+    BITMASK_INT8,
+    DENSE,
+    FORMS,
+    PACKED,
+    PACKED_INT8,
+    FileManifest,
+    file_section,
+    header_section,
+)
 from pruneofa.checkpoint.manifest import MANIFEST_NAME, Manifest, manifest_text
 from pruneofa.checkpoint.model_folder import QUANTIZATION_NAME, ModelFolder
 from pruneofa.checkpoint.safetensors_file import Section, storage_order, write_sections
@@ -39,6 +49,8 @@ class CompressionSummary:
         dense: Number of tensors stored as they are.
         bitmask: Number of tensors stored as a bit mask with float (or other) values.
         bitmask_int8: Number of tensors stored as a bit mask with int8 values.
+        packed: Number of tensors stored packed, with float (or other) values.
+        packed_int8: Number of tensors stored packed, with int8 values.
         quantized_here: Names of the weights that `int8=True` changed (lossy).
         off_grid: Names of the weights that have an int8 scale but do not lie on its grid; stored unchanged as float.
         files: Names of the other files of the folder that went in.
@@ -50,6 +62,8 @@ class CompressionSummary:
     dense: int
     bitmask: int
     bitmask_int8: int
+    packed: int
+    packed_int8: int
     quantized_here: tuple[str, ...]
     off_grid: tuple[str, ...]
     files: tuple[str, ...]
@@ -69,7 +83,8 @@ def compress(
     Args:
         model_dir: Folder with `config.json`, `model.safetensors` (or shards with their index) and other small files.
         output_path: The file to write, usually `*.pofa`. It appears whole or not at all.
-        form: How pruned weights are stored: "bitmask".
+        form: How pruned weights are stored: "bitmask" (fast to load) or "packed" (smallest; what takes fewer bytes as a
+            bit mask or dense is stored so there too).
         int8: Quantize encoder and pooler weights that have no int8 scale yet, symmetric per row. Lossy: `decompress`
             then gives the rounded values, and a `quantization.safetensors` and `pruneofa.json` that say so.
         encoder_weights: Names of the encoder's Linear weights, for a folder without `pruneofa.json`.
@@ -89,7 +104,7 @@ def compress(
         )
     folder = ModelFolder(model_dir)
     manifest = folder.weight_names(encoder_weights, pooler_weights)
-    encoded = _encode_all(folder, manifest, int8, progress)
+    encoded = _encode_all(folder, manifest, form, int8, progress)
     new_scales = {item.entry.name: item.new_scale for item in encoded if item.new_scale is not None}
     files = folder.other_files(leave_out=output)
     replaced: dict[str, bytes] = {}
@@ -109,19 +124,23 @@ def compress(
         bytes_written=output.stat().st_size,
         bytes_weights=sum(file.path.stat().st_size for file in folder.weight_files.values()),
         dense=encodings.count(DENSE),
-        bitmask=len(encodings) - encodings.count(DENSE) - encodings.count(BITMASK_INT8),
+        bitmask=encodings.count(BITMASK),
         bitmask_int8=encodings.count(BITMASK_INT8),
+        packed=encodings.count(PACKED),
+        packed_int8=encodings.count(PACKED_INT8),
         quantized_here=tuple(new_scales),
         off_grid=tuple(item.entry.name for item in encoded if item.off_grid),
         files=tuple(names),
     )
 
 
-def _encode_all(folder: ModelFolder, manifest: Manifest, int8: bool, progress: Progress | None) -> list[EncodedTensor]:
+def _encode_all(
+    folder: ModelFolder, manifest: Manifest, form: str, int8: bool, progress: Progress | None
+) -> list[EncodedTensor]:
     prunable = {*manifest.encoder_weights, *manifest.pooler_weights}
     encoded: list[EncodedTensor] = []
     for name in folder.names:
-        item = encode_tensor(folder, name, prunable=name in prunable, quantize=int8)
+        item = encode_tensor(folder, name, prunable=name in prunable, quantize=int8, form=form)
         recorded = manifest.sparsity.get(name)
         if recorded is not None and item.zeros < recorded["zeros"]:
             logger.warning(

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 def compress(
     model_dir: Annotated[Path, typer.Argument(help="Model folder: config.json, model.safetensors, tokenizer.")],
     output: Annotated[Path, typer.Argument(metavar="OUT.pofa", help="File to write.")],
-    form: Annotated[str, typer.Option("--form", help="How pruned weights are stored: bitmask.")] = "bitmask",
+    form: Annotated[
+        str, typer.Option("--form", help="How pruned weights are stored: bitmask (fast to load) or packed (smallest).")
+    ] = "bitmask",
     int8: Annotated[
         bool, typer.Option("--int8", help="Round the weights of a float model to int8, one scale per row (lossy).")
     ] = False,

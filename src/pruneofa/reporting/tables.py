@@ -100,7 +100,7 @@ def inspection_markdown(inspection: Mapping[str, Any]) -> str:
 def inspection_summary(inspection: Mapping[str, Any]) -> list[str]:
     """The totals of an inspected model, one line each."""
     kept, count = inspection["encoder_nonzero"], inspection["encoder_parameters"]
-    return [
+    lines = [
         f"encoder sparsity {format_percent(inspection['encoder_sparsity'])} % "
         f"({kept:,} of {count:,} weights are not zero)",
         f"bytes: encoder {inspection['bytes_encoder']:,} ({format_bytes(inspection['bytes_encoder'])}), "
@@ -108,6 +108,14 @@ def inspection_summary(inspection: Mapping[str, Any]) -> list[str]:
         f"ratio of the encoder: nominal {format_ratio(inspection['nominal_ratio'])} (values alone), "
         f"real {format_ratio(inspection['real_ratio'])} (bytes on disk)",
     ]
+    if bound := inspection.get("entropy_bound_bytes"):
+        scales = inspection["bytes_scales"]
+        times = (inspection["bytes_encoder"] - scales) / bound
+        lines.append(
+            f"entropy of the encoder's positions and values {bound:,.0f} bytes; it takes {times:.3f} times that, "
+            f"and {scales:,} bytes of scales"
+        )
+    return lines
 
 
 def headline(rows: Sequence[ModelRow]) -> str:
