@@ -52,7 +52,7 @@ STEPS = (
         ("int8_model",),
     ),
     Step(Stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?"), evaluate.run), "task", ()),
-    Step(Stage("compress", (), ("task_teacher?", "task_model?", "int8_model?"), compress.run), "task", ()),
+    Step(Stage("compress", ("compress",), ("task_teacher?", "task_model?", "int8_model?"), compress.run), "task", ()),
 )
 STAGES = {step.stage.name: step.stage for step in STEPS}
 

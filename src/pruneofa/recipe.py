@@ -1,5 +1,7 @@
 """The recipe: one typed document that describes a whole run, composed of the parts' own settings."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pruneofa.data.corpus import CorpusConfig
@@ -78,6 +80,16 @@ class QuantizeSection(BaseModel):
     )
 
 
+class CompressSection(BaseModel):
+    """The small files of the run's sparse models."""
+
+    model_config = _STRICT
+
+    form: Literal["bitmask", "packed"] = Field(
+        "bitmask", description="bitmask: fast to load; packed: entropy-coded, the smallest"
+    )
+
+
 class Recipe(BaseModel):
     """A whole run. A section that is left out means that its stage is left out."""
 
@@ -93,3 +105,4 @@ class Recipe(BaseModel):
     finetune: FinetuneSection | None = None
     transfer: TransferSection | None = None
     quantize: QuantizeSection | None = None
+    compress: CompressSection = Field(default_factory=CompressSection)

@@ -27,7 +27,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         path = inputs[artefact]
         if artefact != "task_teacher":
             path = str(output_dir / f"{artefact}.pofa")
-            compress_model(inputs[artefact], path)
+            compress_model(inputs[artefact], path, form=recipe.compress.form)
             _check_gives_back(Path(inputs[artefact]), Path(path))
         results[name] = {**_sizes(path), "file": Path(path).name}
     return results
