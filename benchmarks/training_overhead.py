@@ -22,6 +22,7 @@ from provenance import provenance
 from transformers import AutoModelForMaskedLM, BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
+from pruneofa.allocator import keep_freed_memory
 from pruneofa.architectures import encoder_linears
 from pruneofa.atomic import write_json
 from pruneofa.data.packaged import resolve_model
@@ -39,6 +40,7 @@ UPDATE_EVERY = 1_000  # the authors' interval: a step carries a thousandth of a 
 
 def main() -> None:
     args = parse_arguments()
+    keep_freed_memory()  # as every stage does
     transformers_logging.set_verbosity_error()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -61,7 +63,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Cost of pruning while training, beside the same step without it.")
-    parser.add_argument("--steps", type=int, default=30, help="timed steps of each student")
+    parser.add_argument("--steps", type=int, default=15, help="timed steps of each student")
     parser.add_argument("--warmup_steps", type=int, default=5, help="steps of each student before the clock runs")
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
     parser.add_argument("--batch_size", type=int, default=32)
