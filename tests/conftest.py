@@ -1,5 +1,6 @@
 """What all tests share: no network, one thread, and a small world (model, tokenizer, text, task) made on the spot."""
 
+import logging
 import os
 
 # Before torch and the hub's client are imported: they read these once.
@@ -181,10 +182,16 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(sys, "argv", ["pruneofa", *map(str, arguments)])
         capsys.readouterr()
         code = 0
+        root, own = logging.getLogger(), logging.getLogger("pruneofa")
+        before = (root.handlers[:], root.level, own.level)
         try:
             main()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        finally:  # the command sets up the process's messages, which must not reach the next test
+            root.handlers[:] = before[0]
+            root.setLevel(before[1])
+            own.setLevel(before[2])
         streams = capsys.readouterr()
         return Outcome(code, streams.out, streams.err)
 
