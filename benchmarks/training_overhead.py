@@ -85,11 +85,13 @@ def measure_steps(args: argparse.Namespace, bfloat16: bool) -> dict[str, Any]:
         initial_sparsity=0.5, target_sparsity=0.9, end_step=100 * UPDATE_EVERY, update_every=UPDATE_EVERY
     )
     steps: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {}
+    optimizers: dict[str, torch.optim.Optimizer] = {}
     keepers: dict[str, Pruner | PatternLock] = {}
     for name in ("plain", "pruner", "lock"):
         student = AutoModelForMaskedLM.from_pretrained(resolve_model(MODEL)).train()
         student.load_state_dict(teacher.state_dict())
         optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, weight_decay=0.01)
+        optimizers[name] = optimizer
         if name != "plain":
             keepers[name] = Pruner(student, ramp)
             keepers[name].attach(optimizer)
@@ -112,6 +114,7 @@ def measure_steps(args: argparse.Namespace, bfloat16: bool) -> dict[str, Any]:
     assert not pruner.frozen  # the values under the mask are moved at every step
     weights = sum(mask.numel() for mask in (pruner.masks[name] for name in pruner.masks))
     packed = pruner.state_dict()["masks"].values()
+    own = {name: own_work(keepers[name], optimizers[name], args.steps) for name in keepers}
     return {
         "step_seconds": medians,
         "ratio": {name: medians[name] / medians["plain"] for name in keepers},
@@ -120,12 +123,41 @@ def measure_steps(args: argparse.Namespace, bfloat16: bool) -> dict[str, Any]:
             name: statistics.median(mine / plain for mine, plain in zip(times[name], times["plain"], strict=True))
             for name in keepers
         },
+        "ratio_paired_quartiles": {
+            name: statistics.quantiles([mine / plain for mine, plain in zip(times[name], times["plain"], strict=True)])
+            for name in keepers
+        },
+        # Other load on a shared machine moves a ratio of whole steps by more than the keeper's own work does.
+        "own_work_seconds": own,
+        "own_work_share": {name: seconds / medians["plain"] for name, seconds in own.items()},
         "pruned_weights": weights,
         "mask_bytes_per_weight": {
             "memory": sum(pruner.masks[name].nbytes for name in pruner.masks) / weights,
             "checkpoint": sum(tensor.nbytes for tensor in packed) / weights,
         },
     }
+
+
+def own_work(keeper: Pruner | PatternLock, optimizer: torch.optim.Optimizer, repeats: int) -> float:
+    """Seconds that a keeper adds to a step: around the optimizer, and on the gradients; alone, medians."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 1e-4)
+    with_keeper, gradients, without = [], [], []
+    for _ in range(repeats):
+        with_keeper.append(timed(optimizer.step))
+        gradients.append(timed(keeper.masks.mask_gradients))
+        keeper.detach()
+        without.append(timed(optimizer.step))
+        keeper.attach(optimizer)
+    return statistics.median(with_keeper) + statistics.median(gradients) - statistics.median(without)
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 def training_step(
@@ -203,6 +235,8 @@ def print_table(result: dict[str, Any]) -> None:
     for name, seconds in result["step_seconds"].items():
         ratio, paired = result["ratio"].get(name, 1.0), result["ratio_paired"].get(name, 1.0)
         print(f"{name:<24}{seconds:>10.4f}{ratio:>9.4f}{paired:>9.4f}")
+    for name, seconds in result["own_work_seconds"].items():
+        print(f"own work of the {name}: {1000 * seconds:.1f} ms, {result['own_work_share'][name]:.2%} of a plain step")
     memory = result["mask_bytes_per_weight"]
     print(f"masks: {memory['memory']:.3f} bytes a weight in memory, {memory['checkpoint']:.4f} in a checkpoint")
     print(f"{'re-selection':<24}{'weights':>14}{'tensors':>9}{'seconds':>9}")
