@@ -84,19 +84,25 @@ def demo_section(document: dict[str, Any]) -> str:
 def overhead_section(document: dict[str, Any]) -> str:
     """Tables of results/training_overhead.json."""
     machine, memory = document["machine"], document["mask_bytes_per_weight"]
+    heading = ["student", "step, median s", "ratio, lower", "ratio, median", "ratio, upper", "own work %"]
+    share, quartiles = document["own_work_share"], document["ratio_paired_quartiles"]
     steps = [
         [
             name,
             f"{seconds:.3f}",
-            f"{document['ratio'].get(name, 1):.3f}",
-            f"{document['ratio_paired'].get(name, 1):.3f}",
+            *(f"{value:.3f}" for value in quartiles.get(name, [1.0, 1.0, 1.0])),
+            f"{100 * share.get(name, 0.0):.1f}",
         ]
         for name, seconds in document["step_seconds"].items()
     ]
     cuts = [[scope, f"{row['weights']:,}", f"{row['seconds']:.2f}"] for scope, row in document["reselection"].items()]
     return "\n".join(
         [
-            markdown_table((["student", "step, median s", "ratio", "median of paired ratios"], steps)),
+            markdown_table((heading, steps)),
+            "Ratios are to the plain student in the same round (quartiles); on a shared machine they scatter by more "
+            "than the work in question. Own work is what pruner or lock add around the optimizer and on the gradients, "
+            "timed alone, in percent of a plain step.",
+            "",
             f"Masks take {memory['memory']:.3f} bytes a weight in memory, {memory['checkpoint']:.3f} in a checkpoint. "
             "One re-selection for BERT-Large's encoder:",
             "",
