@@ -87,4 +87,4 @@ def test_time_left_follows_the_rate(caplog: pytest.LogCaptureFixture, monkeypatc
     reporter.on_train_begin(None, state(1_000, 10_000), None)
     with caplog.at_level(logging.INFO):
         reporter.on_step_end(None, state(1_120, 10_000), None)
-    assert caplog.messages[-1:] == ["teach: step 1120 of 10000, 2.00 steps/s, 1:14:00 left"]
+    assert caplog.messages == ["teach: step 1120 of 10000, 2.00 steps/s, 1:14:00 left"]
