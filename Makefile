@@ -33,7 +33,7 @@ bench: install
 
 results: install
 	$(BIN)/python benchmarks/prune_once.py --search
-	$(BIN)/python benchmarks/prune_once.py --pretraining_seed 0 --output results/demo.json
+	$(BIN)/python benchmarks/prune_once.py --output results/demo.json
 	$(BIN)/python benchmarks/render_results.py
 
 clean:

@@ -9,8 +9,8 @@ Variants, all at the demo recipe's sparsity and number of fine-tuning steps, wit
 `--search` chooses the learning rate of the first two, from the same grid, on a film-wise split of the training films
 (`rotten_tomatoes:fit` and `:selection`); evaluation films take no part. The third uses the first one's rate, since it
 differs in the teacher alone. Every stage is kept in the work folder, so this can be broken off and called again.
-With `--pretraining_seed 0` all seeds start from one pre-trained pair, as the method means it, and the spread is that of
-fine-tuning; without it every seed pre-trains its own.
+The dense teacher is prepared once and shared (`--teacher_seed`), as are the task teachers between a seed's variants;
+every seed prunes its own student, so the spread is that of pruning and fine-tuning.
 
     python benchmarks/prune_once.py --search
     python benchmarks/prune_once.py --output results/demo.json
@@ -35,7 +35,7 @@ from pruneofa.stages.record import read_record
 
 VARIANTS = ("prune_once", "prune_while_finetuning", "lock_without_distillation")
 SEARCHED = VARIANTS[:2]
-GRID = (3e-4, 6e-4)
+GRID = (1e-4, 3e-4, 6e-4, 1.2e-3)
 
 
 def recipe_for(name: str, seed: int, overrides: list[str]) -> Recipe:
@@ -118,22 +118,22 @@ def search(name: str, work: Path) -> dict[str, Any]:
     return {"grid": list(GRID), "epochs": 1, "selection_accuracy": table, "chosen": chosen}
 
 
-def measure(name: str, seed: int, pretraining_seed: int, work: Path, rates: dict[str, float]) -> dict[str, Any]:
+def measure(name: str, seed: int, teacher_seed: int, work: Path, rates: dict[str, float]) -> dict[str, Any]:
     """All variants of one seed: accuracy by variant, sizes, seconds by stage."""
     rate = f"transfer.training.learning_rate={rates['prune_once']}"
-    pretraining, folder = work / f"seed-{pretraining_seed}", work / f"seed-{seed}"
+    teaching, folder = work / f"seed-{teacher_seed}", work / f"seed-{seed}"
     artefacts = {"model": recipe_for(name, seed, []).model.name_or_path}
     records = {}
     for step in STEPS:
-        stage, shared = step.stage, step.stage.name in ("corpus", "teach", "prune")
-        recipe = recipe_for(name, pretraining_seed if shared else seed, [rate])
-        place = (pretraining if shared else folder) / stage.name
+        stage, shared = step.stage, step.stage.name in ("corpus", "teach")
+        recipe = recipe_for(name, teacher_seed if shared else seed, [rate])
+        place = (teaching if shared else folder) / stage.name
         records[stage.name] = execute(stage, recipe, artefacts, place, replace_stale=True)
         artefacts.update(dict.fromkeys(step.provides, str(place)))
     metrics = records["evaluate"].results
     result: dict[str, Any] = {
         "seed": seed,
-        "pretraining_seed": pretraining_seed,
+        "teacher_seed": teacher_seed,
         "accuracy": {
             "dense": metrics["dense"]["accuracy"],
             "prune_once": metrics["sparse"]["accuracy"],
@@ -168,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="demo", help="recipe to measure (demo-tiny for a quick look)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--pretraining_seed", type=int, help="one pre-training for all seeds (default: each its own)")
+    parser.add_argument("--teacher_seed", type=int, default=0, help="of the dense teacher's preparation, shared by all")
     parser.add_argument("--work_dir", type=Path, default=Path("runs/prune_once"))
     parser.add_argument("--search", action="store_true", help="choose the learning rates, and stop")
     parser.add_argument("--output", type=Path, default=Path("results/demo.json"))
@@ -187,8 +187,7 @@ def main() -> None:
     searched = json.loads(found.read_text(encoding="utf-8"))
     runs = []
     for seed in arguments.seeds:
-        pretraining = seed if arguments.pretraining_seed is None else arguments.pretraining_seed
-        runs.append(measure(arguments.recipe, seed, pretraining, arguments.work_dir, searched["chosen"]))
+        runs.append(measure(arguments.recipe, seed, arguments.teacher_seed, arguments.work_dir, searched["chosen"]))
         document = {
             "what": "accuracy of pruning once and of two baselines at equal sparsity",
             **provenance(),
