@@ -35,7 +35,7 @@ from pruneofa.stages.record import read_record
 
 VARIANTS = ("prune_once", "prune_while_finetuning", "lock_without_distillation")
 SEARCHED = VARIANTS[:2]
-GRID = (1e-4, 3e-4, 6e-4, 1.2e-3)
+GRID = (1e-4, 3e-4, 6e-4, 1.2e-3, 2.4e-3)
 
 
 def recipe_for(name: str, seed: int, overrides: list[str]) -> Recipe:
