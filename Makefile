@@ -3,14 +3,17 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The engine is compiled when the package is installed, so it is installed again when a source of it changes.
+ENGINE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name CMakeLists.txt)
+ENGINE_TESTS := -DPRUNEOFA_BINDING=OFF -DPRUNEOFA_TESTS=ON
 
-.PHONY: install demo demo-tiny test lint bench results clean
+.PHONY: install demo demo-tiny test lint bench results engine-test engine-sanitize engine-arm clean
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt requirements-demo.txt
+$(INSTALLED): pyproject.toml constraints.txt requirements-demo.txt $(ENGINE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev,export]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
 	touch $@
 
@@ -34,7 +37,27 @@ bench: install
 results: install
 	$(BIN)/python benchmarks/prune_once.py --search
 	$(BIN)/python benchmarks/prune_once.py --output results/demo.json
-	$(BIN)/python benchmarks/render_results.py
+	$(BIN)/pruneofa report results
+
+# The engine's C++ tests: plain; under sanitizers; for ARM, under emulation (g++-aarch64-linux-gnu, qemu-user).
+engine-test:
+	cmake -S csrc -B build/engine $(ENGINE_TESTS)
+	cmake --build build/engine
+	ctest --test-dir build/engine --output-on-failure
+
+engine-sanitize:
+	set -e; for kind in address,undefined thread; do \
+	  cmake -S csrc -B build/engine-$$kind $(ENGINE_TESTS) -DPRUNEOFA_SANITIZER=$$kind; \
+	  cmake --build build/engine-$$kind; \
+	  ctest --test-dir build/engine-$$kind --output-on-failure; \
+	done
+
+engine-arm:
+	cmake -S csrc -B build/engine-arm $(ENGINE_TESTS) -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	  '-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu;-cpu;max'
+	cmake --build build/engine-arm
+	ctest --test-dir build/engine-arm --output-on-failure
 
 clean:
 	rm -rf $(VENV) build dist

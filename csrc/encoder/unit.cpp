@@ -1,0 +1,152 @@
+#include "encoder/unit.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace pruneofa {
+
+std::vector<Unit> make_units(const Batch& batch) {
+  const auto length = [&](std::size_t i) { return static_cast<uint32_t>(batch.offsets[i + 1] - batch.offsets[i]); };
+  std::vector<std::size_t> order(batch.count);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return length(a) > length(b); });
+  std::vector<Unit> units;
+  // Units by the lanes that are free in them: the best fit is found in at most 64 steps.
+  std::vector<std::vector<std::size_t>> with_room(kLanes + 1);
+  for (const std::size_t sequence : order) {
+    const uint32_t tokens = length(sequence);
+    uint32_t room = tokens;
+    while (room <= kLanes && with_room[room].empty()) ++room;
+    std::size_t chosen = units.size();
+    if (room <= kLanes) {
+      chosen = with_room[room].back();
+      with_room[room].pop_back();
+    } else {
+      units.emplace_back();
+    }
+    Unit& unit = units[chosen];
+    unit.segments.push_back({sequence, unit.tokens, tokens});
+    for (uint32_t i = 0; i < tokens; ++i) unit.batch_tokens.push_back(static_cast<std::size_t>(batch.offsets[sequence]) + i);
+    unit.tokens += tokens;
+    if (unit.tokens < kLanes) with_room[kLanes - unit.tokens].push_back(chosen);
+  }
+  return units;
+}
+
+UnitRun::UnitRun(const Model& model, const std::vector<LayerPlan>& plans, const std::vector<HeadPlan>& head_plans,
+                 const Batch& batch, const Unit& unit, Activations& tensors, std::vector<Scratch>& scratch, Loop loop)
+    : model_(model),
+      parts_(model.parts()),
+      kernels_(model.kernels()),
+      plans_(plans),
+      head_plans_(head_plans),
+      batch_(batch),
+      unit_(unit),
+      tensors_(tensors),
+      scratch_(scratch),
+      loop_(loop) {}
+
+void UnitRun::run(const Results& results) {
+  embed();
+  for (std::size_t number = 0; number < parts_.layers.size(); ++number) layer(number);
+  if (results.hidden != nullptr) write_hidden(results.hidden);
+  if (results.logits != nullptr) run_head(results);
+}
+
+void UnitRun::embed() {
+  const uint32_t tiles = hidden_tiles();
+  loop_(std::size_t{unit_.panels()} * tiles, [&](std::size_t item, std::size_t) {
+    embed_tile(static_cast<uint32_t>(item / tiles), static_cast<uint32_t>(item % tiles));
+  });
+  normalise(parts_.embedding_norm, plans_.empty() ? nullptr : &plans_[0].attention_input);
+}
+
+// Sums of embeddings of one tile of features, turned into a panel.
+void UnitRun::embed_tile(uint32_t panel, uint32_t tile) {
+  constexpr uint32_t kTogether = 16;  // features whose cache lines are filled before going on
+  const uint32_t width = unit_.width(panel), begin = tile * kTileRows;
+  const uint32_t end = std::min(begin + kTileRows, parts_.hidden);
+  float* const to = tensors_.hidden.values.data() + (std::size_t{panel} * parts_.hidden + begin) * kLanes;
+  for (uint32_t feature = begin; feature < end; feature += kTogether) {
+    const uint32_t count = std::min(kTogether, end - feature);
+    for (uint32_t lane = 0; lane < (width + 15) / 16 * 16; ++lane) {
+      float sums[kTogether] = {};
+      if (lane < width) {
+        const std::size_t token = unit_.batch_tokens[panel * kLanes + lane];
+        // The order of the model's own additions: (word + type) + position.
+        parts_.words.add(batch_.ids[token], feature, count, sums);
+        if (parts_.types) parts_.types->add(batch_.types == nullptr ? 0 : batch_.types[token], feature, count, sums);
+        parts_.positions.add(batch_.positions[token], feature, count, sums);
+      }
+      for (uint32_t i = 0; i < count; ++i) to[std::size_t{feature - begin + i} * kLanes + lane] = sums[i];
+    }
+  }
+  kernels_.moments(to, end - begin, width, tensors_.moments[panel * hidden_tiles() + tile]);
+}
+
+void UnitRun::normalise(const Norm& norm, const InputPlan* plan) {
+  // Lanes are independent, so any split gives the same numbers.
+  const uint32_t share = loop_.is_shared() ? kLanes / 2 : kLanes;
+  const std::size_t stride = std::size_t{parts_.hidden} * kLanes;
+  loop_((unit_.tokens + share - 1) / share, [&](std::size_t item, std::size_t) {
+    const uint32_t first = static_cast<uint32_t>(item) * share;
+    const uint32_t panel = first / kLanes, lane = first % kLanes;
+    LayerNorm call{};
+    call.moments = tensors_.moments.data() + std::size_t{panel} * hidden_tiles();
+    call.values = tensors_.hidden.values.data() + panel * stride;
+    call.features = parts_.hidden;
+    call.lane_begin = lane;
+    call.lane_end = std::min(lane + share, (unit_.width(panel) + 15) / 16 * 16);
+    call.gamma = norm.gamma.data();
+    call.beta = norm.beta.data();
+    call.epsilon = parts_.epsilon;
+    call.target_count = plan == nullptr ? 0 : static_cast<uint32_t>(plan->forms.size());
+    for (uint32_t i = 0; i < call.target_count; ++i) call.targets[i] = tensors_.hidden.target(*plan, i, panel * stride);
+    kernels_.layer_norm(call);
+  });
+}
+
+void UnitRun::layer(std::size_t number) {
+  const LayerParts& layer = parts_.layers[number];
+  const LayerPlan& plan = plans_[number];
+  Tensor& hidden = tensors_.hidden;
+  const InputPlan& input = plan.attention_input;
+  const LinearJob projections[] = {
+      {&layer.query, &plan.query, &hidden, &input, input.choice[0], &tensors_.query, nullptr, false},
+      {&layer.key, &plan.key, &hidden, &input, input.choice[1], &tensors_.key, nullptr, false},
+      {&layer.value, &plan.value, &hidden, &input, input.choice[2], &tensors_.value, nullptr, false},
+  };
+  linear(projections, 3, unit_.panels(), unit_.tokens);
+  attend(plan);
+  const LinearJob attention_output{&layer.attention_output,  &plan.attention_output, &tensors_.context, &plan.context,
+                                   plan.context.choice[0], &hidden,                nullptr,           true};
+  linear(&attention_output, 1, unit_.panels(), unit_.tokens);
+  normalise(layer.attention_norm, &plan.ffn_input);
+  const LinearJob ffn_in{&layer.ffn_in,          &plan.ffn_in,           &hidden,           &plan.ffn_input,
+                         plan.ffn_input.choice[0], &tensors_.intermediate, &plan.intermediate, false};
+  linear(&ffn_in, 1, unit_.panels(), unit_.tokens);
+  const LinearJob ffn_out{&layer.ffn_out,              &plan.ffn_out, &tensors_.intermediate, &plan.intermediate,
+                          plan.intermediate.choice[0], &hidden,       nullptr,                true};
+  linear(&ffn_out, 1, unit_.panels(), unit_.tokens);
+  const InputPlan* next = nullptr;
+  if (number + 1 < parts_.layers.size()) {
+    next = &plans_[number + 1].attention_input;
+  } else if (parts_.head_kind == HeadKind::kEveryToken) {
+    next = &head_plans_[0].input;
+  }
+  normalise(layer.output_norm, next);
+}
+
+void UnitRun::write_hidden(float* hidden) const {
+  const std::size_t features = parts_.hidden;
+  for (const Segment& segment : unit_.segments) {
+    for (uint32_t i = 0; i < segment.length; ++i) {
+      const std::size_t lane = segment.start + i;
+      const float* const column = tensors_.hidden.values.data() + lane / kLanes * features * kLanes + lane % kLanes;
+      float* const row = hidden + token_of_batch(segment, i) * features;
+      for (std::size_t k = 0; k < features; ++k) row[k] = column[k * kLanes];
+    }
+  }
+}
+
+}  // namespace pruneofa

@@ -1,0 +1,116 @@
+// A unit of work: one sequence, or a few short ones that share a panel.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "encoder/plan.hpp"
+#include "encoder/workspace.hpp"
+#include "threads/team.hpp"
+
+namespace pruneofa {
+
+// Tokens `start` to `start + length` of the unit are those of sequence `sequence` of the batch.
+struct Segment {
+  std::size_t sequence;
+  uint32_t start;
+  uint32_t length;
+};
+
+struct Unit {
+  uint32_t tokens = 0;
+  std::vector<Segment> segments;
+  std::vector<std::size_t> batch_tokens;  // [tokens]: where each token is in the batch
+
+  uint32_t panels() const { return (tokens + kLanes - 1) / kLanes; }
+  // Lanes of a panel that hold tokens.
+  uint32_t width(uint32_t panel) const {
+    const uint32_t rest = tokens - panel * kLanes;
+    return rest < kLanes ? rest : kLanes;
+  }
+};
+
+// Longest first; sequences that fit into a panel together are put into one.
+std::vector<Unit> make_units(const Batch& batch);
+
+// Runs loops on a team, or on the calling worker alone.
+class Loop {
+ public:
+  explicit Loop(Team& team) : team_(&team) {}
+  explicit Loop(std::size_t worker) : worker_(worker) {}
+
+  bool is_shared() const { return team_ != nullptr; }
+
+  template <class Body>
+  void operator()(std::size_t count, Body&& body) const {
+    if (team_ == nullptr) {
+      for (std::size_t item = 0; item < count; ++item) body(item, worker_);
+      return;
+    }
+    const auto call = [](void* context, std::size_t item, std::size_t worker) {
+      (*static_cast<std::remove_reference_t<Body>*>(context))(item, worker);
+    };
+    team_->run(count, call, &body);
+  }
+
+ private:
+  Team* team_ = nullptr;
+  std::size_t worker_ = 0;
+};
+
+// One unit through the whole model.
+class UnitRun {
+ public:
+  UnitRun(const Model& model, const std::vector<LayerPlan>& plans, const std::vector<HeadPlan>& head_plans,
+          const Batch& batch, const Unit& unit, Activations& tensors, std::vector<Scratch>& scratch, Loop loop);
+
+  void run(const Results& results);
+
+ private:
+  // A Linear, its input and output; `panels` of them.
+  struct LinearJob {
+    const Linear* linear;
+    const OutputPlan* plan;
+    Tensor* input;
+    const InputPlan* input_plan;
+    int input_choice;
+    Tensor* output;
+    const InputPlan* output_plan;  // of `output`'s forms; null: values, or levels[0] where the plan has levels
+    bool add_to_values;            // y + values -> values
+  };
+
+  void embed();
+  void embed_tile(uint32_t panel, uint32_t tile);
+  void normalise(const Norm& norm, const InputPlan* plan);
+  void layer(std::size_t number);
+  void attend(const LayerPlan& plan);
+  void attend_panel(const LayerPlan& plan, uint32_t head, uint32_t panel, Scratch& scratch);
+  void linear(const LinearJob* jobs, std::size_t count, uint32_t panels, uint32_t tokens);
+  void linear_rows(const LinearJob& job, uint32_t row_begin, uint32_t row_end, uint32_t panel, uint32_t width,
+                   Scratch& scratch);
+  void finish_rows(const LinearJob& job, std::size_t start, std::size_t count, Scratch& scratch);
+  void fill_bias(uint32_t head, uint32_t panel, float* bias) const;
+  void run_head(const Results& results);
+  void gather_first_tokens(Tensor& to);
+  void prepare(Tensor& tensor, const InputPlan& plan, uint32_t features, uint32_t panels);
+  void write_hidden(float* hidden) const;
+  void write_logits(const Tensor& tensor, float* logits) const;
+  uint32_t hidden_tiles() const { return (parts_.hidden + kTileRows - 1) / kTileRows; }
+  std::size_t token_of_batch(const Segment& segment, uint32_t index) const {
+    return static_cast<std::size_t>(batch_.offsets[segment.sequence]) + index;
+  }
+
+  const Model& model_;
+  const Parts& parts_;
+  const Kernels& kernels_;
+  const std::vector<LayerPlan>& plans_;
+  const std::vector<HeadPlan>& head_plans_;
+  const Batch& batch_;
+  const Unit& unit_;
+  Activations& tensors_;
+  std::vector<Scratch>& scratch_;
+  const Loop loop_;
+};
+
+}  // namespace pruneofa

@@ -1,0 +1,44 @@
+// AVX2 with FMA. Without VNNI, a product of four bytes is made of two of 16-bit pairs.
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/attention_scratch.hpp"
+#include "kernels/cpu.hpp"
+#include "kernels/kernels.hpp"
+
+namespace pruneofa {
+namespace {
+
+constexpr int kNative = 8;
+
+#include "kernels/generic/vector.inl"
+#include "kernels/generic/x86.inl"
+
+PRUNEOFA_INLINE Vector<8>::F multiply_add(Vector<8>::F a, Vector<8>::F b, Vector<8>::F c) {
+  return (Vector<8>::F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+
+#include "kernels/generic/attention.inl"
+#include "kernels/generic/linear_float.inl"
+#include "kernels/generic/linear_int8.inl"
+#include "kernels/generic/panel.inl"
+
+void linear_int8(const LinearInt8& call) { linear_int8_rows<Ymm>(call); }
+
+void attention(const Attention& call) {
+  const AttentionPlan<Ymm> plan = prepare_attention<Ymm>(call);
+  for (uint32_t lane = 0; lane < call.width; lane += 16) attention_lanes<Ymm, 2>(plan, lane);
+}
+
+bool is_supported() { return cpu_features().avx2; }
+
+}  // namespace
+
+extern const Kernels kAvx2Kernels;
+const Kernels kAvx2Kernels = {
+    "avx2", is_supported, linear_int8, linear_float, nullptr, attention, moments, layer_norm, map_levels, convert, activate,
+};
+
+}  // namespace pruneofa

@@ -1,0 +1,144 @@
+// Work on whole panels, element by element or down the features: moments, LayerNorm, further forms, activations.
+// Needs generic/vector.inl and `kNative`, the floats in a register.
+
+// Moments of 16 * C lanes. Sums run down the features, lane by lane, so their order is the same everywhere.
+template <int C>
+PRUNEOFA_INLINE void moments_lanes(const float* values, uint32_t features, uint32_t lane, Moments& moments) {
+  using F = Vector<kNative>::F;
+  constexpr int kVectors = 16 * C / kNative;
+  F mean[kVectors] = {}, squares[kVectors] = {};
+  for (uint32_t k = 0; k < features; ++k) {
+    for (int v = 0; v < kVectors; ++v) mean[v] += load<F>(values + k * kLanes + lane + v * kNative);
+  }
+  for (int v = 0; v < kVectors; ++v) mean[v] /= static_cast<float>(features);
+  for (uint32_t k = 0; k < features; ++k) {
+    for (int v = 0; v < kVectors; ++v) {
+      const F centred = load<F>(values + k * kLanes + lane + v * kNative) - mean[v];
+      squares[v] += centred * centred;
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    store(moments.mean + lane + v * kNative, mean[v]);
+    store(moments.squares + lane + v * kNative, squares[v]);
+  }
+}
+
+static void moments(const float* values, uint32_t features, uint32_t width, Moments& moments) {
+  uint32_t lane = 0;
+  for (; lane + 48 < width; lane += 64) moments_lanes<4>(values, features, lane, moments);
+  for (; lane + 16 < width; lane += 32) moments_lanes<2>(values, features, lane, moments);
+  for (; lane < width; lane += 16) moments_lanes<1>(values, features, lane, moments);
+}
+
+// LayerNorm of 16 * C lanes, after joining the moments of all tiles.
+template <int C>
+PRUNEOFA_INLINE void layer_norm_lanes(const LayerNorm& call, uint32_t lane) {
+  using F = Vector<kNative>::F;
+  constexpr int kVectors = 16 * C / kNative;
+  float* const start = call.values + lane;
+  F mean[kVectors] = {}, squares[kVectors] = {}, inverse[kVectors];
+  const float count = static_cast<float>(call.features);
+  for (uint32_t k = 0, tile = 0; k < call.features; k += kTileRows, ++tile) {
+    const float size = static_cast<float>(smaller<uint32_t>(kTileRows, call.features - k));
+    for (int v = 0; v < kVectors; ++v) mean[v] += load<F>(call.moments[tile].mean + lane + v * kNative) * size;
+  }
+  for (int v = 0; v < kVectors; ++v) mean[v] /= count;
+  for (uint32_t k = 0, tile = 0; k < call.features; k += kTileRows, ++tile) {
+    const float size = static_cast<float>(smaller<uint32_t>(kTileRows, call.features - k));
+    for (int v = 0; v < kVectors; ++v) {
+      const F away = load<F>(call.moments[tile].mean + lane + v * kNative) - mean[v];
+      squares[v] += load<F>(call.moments[tile].squares + lane + v * kNative) + away * away * size;
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const F variance = squares[v] / count + call.epsilon;
+    for (int i = 0; i < kNative; ++i) inverse[v][i] = 1.0f / __builtin_sqrtf(variance[i]);
+  }
+  for (uint32_t k = 0; k < call.features; ++k) {
+    const float gamma = call.gamma[k], beta = call.beta[k];
+    F result[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      float* const place = start + k * kLanes + v * kNative;
+      result[v] = ((load<F>(place) - mean[v]) * inverse[v]) * gamma + beta;
+      store(place, result[v]);
+    }
+    for (uint32_t t = 0; t < call.target_count; ++t) {
+      const PanelTarget& target = call.targets[t];
+      for (int v = 0; v < kVectors; ++v) {
+        const std::size_t at = static_cast<std::size_t>(k) * kLanes + lane + v * kNative;
+        if (target.levels != nullptr) {
+          store_levels<kNative>(target.levels + at, level_bits<kNative>(result[v], target.grid));
+        } else {
+          store_bfloat16<kNative>(target.bfloat16 + at, result[v]);
+        }
+      }
+    }
+  }
+}
+
+static void layer_norm(const LayerNorm& call) {
+  uint32_t lane = call.lane_begin;
+  for (; lane + 64 <= call.lane_end; lane += 64) layer_norm_lanes<4>(call, lane);
+  for (; lane + 32 <= call.lane_end; lane += 32) layer_norm_lanes<2>(call, lane);
+  for (; lane < call.lane_end; lane += 16) layer_norm_lanes<1>(call, lane);
+}
+
+static void convert(const float* values, std::size_t count, const PanelTarget& target) {
+  using F = Vector<kNative>::F;
+  for (std::size_t i = 0; i < count; i += kNative) {
+    const F value = load<F>(values + i);
+    if (target.levels != nullptr) {
+      store_levels<kNative>(target.levels + i, level_bits<kNative>(value, target.grid));
+    } else {
+      store_bfloat16<kNative>(target.bfloat16 + i, value);
+    }
+  }
+}
+
+// tanh(x), within 3e-7.
+template <class F, class I>
+PRUNEOFA_INLINE F hyperbolic_tangent(F x) {
+  const F bounded = smaller<F>(larger<F>(x, F{} - 10.0f), F{} + 10.0f);
+  return 1.0f - 2.0f / (exponential<F, I>(bounded * 2.0f) + 1.0f);
+}
+
+// x * Phi(x) with the error function of Abramowitz and Stegun, 7.1.26: within 2e-7 * |x|.
+template <class F, class I>
+PRUNEOFA_INLINE F gelu(F x) {
+  const F magnitude = (x < 0.0f ? -x : x) * 0.70710678118654752f;
+  const F t = 1.0f / (1.0f + 0.3275911f * magnitude);
+  F p = t * 1.061405429f - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const F tail = (p * t) * exponential<F, I>(-(magnitude * magnitude));  // 1 - erf(magnitude)
+  const F half = x * 0.5f;
+  return x < 0.0f ? half * tail : half * (2.0f - tail);
+}
+
+template <class F, class I>
+PRUNEOFA_INLINE F gelu_tanh(F x) {
+  const F inner = (x + 0.044715f * (x * x * x)) * 0.7978845608028654f;
+  return x * 0.5f * (1.0f + hyperbolic_tangent<F, I>(inner));
+}
+
+static void activate(float* values, std::size_t count, Activation activation) {
+  using F = Vector<kNative>::F;
+  using I = Vector<kNative>::I;
+  for (std::size_t i = 0; i < count; i += kNative) {
+    const F x = load<F>(values + i);
+    F y = x;
+    switch (activation) {
+      case Activation::kNone: break;
+      case Activation::kGelu: y = gelu<F, I>(x); break;
+      case Activation::kGeluTanh: y = gelu_tanh<F, I>(x); break;
+      case Activation::kRelu: y = larger<F>(x, F{}); break;
+      case Activation::kTanh: y = hyperbolic_tangent<F, I>(x); break;
+    }
+    store(values + i, y);
+  }
+}
+
+static void map_levels(uint8_t* levels, std::size_t count, const uint8_t* table) {
+  for (std::size_t i = 0; i < count; ++i) levels[i] = table[levels[i]];
+}

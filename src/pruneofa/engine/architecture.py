@@ -1,0 +1,198 @@
+"""Which encoders the engine runs: where their tensors are, and what their configuration must say."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pruneofa.errors import CheckpointError
+
+__all__ = ["Dimensions", "Family", "Head", "dimensions_of", "family_of", "head_of"]
+
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+}
+_LARGEST = 65535
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model type: names of its modules, relative to the encoder, and keys of its configuration."""
+
+    prefix: str
+    layer: str
+    query: str
+    key: str
+    value: str
+    attention_output: str
+    attention_norm: str
+    ffn_in: str
+    ffn_out: str
+    output_norm: str
+    classifier: tuple[tuple[str, str], ...]
+    hidden_key: str = "hidden_size"
+    layers_key: str = "num_hidden_layers"
+    heads_key: str = "num_attention_heads"
+    intermediate_key: str = "intermediate_size"
+    activation_key: str = "hidden_act"
+    has_token_types: bool = False
+    has_relative_positions: bool = False
+    padding_positions: bool = False
+    fixed_epsilon: float | None = None
+
+
+_BERT = Family(
+    prefix="bert",
+    layer="encoder.layer.{}",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    ffn_in="intermediate.dense",
+    ffn_out="output.dense",
+    output_norm="output.LayerNorm",
+    classifier=(("{base}pooler.dense", "tanh"), ("classifier", "none")),
+    has_token_types=True,
+)
+_DISTILBERT = Family(
+    prefix="distilbert",
+    layer="transformer.layer.{}",
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    attention_output="attention.out_lin",
+    attention_norm="sa_layer_norm",
+    ffn_in="ffn.lin1",
+    ffn_out="ffn.lin2",
+    output_norm="output_layer_norm",
+    classifier=(("pre_classifier", "relu"), ("classifier", "none")),
+    hidden_key="dim",
+    layers_key="n_layers",
+    heads_key="n_heads",
+    intermediate_key="hidden_dim",
+    activation_key="activation",
+    fixed_epsilon=1e-12,
+)
+_MPNET = Family(
+    prefix="mpnet",
+    layer="encoder.layer.{}",
+    query="attention.attn.q",
+    key="attention.attn.k",
+    value="attention.attn.v",
+    attention_output="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+    ffn_in="intermediate.dense",
+    ffn_out="output.dense",
+    output_norm="output.LayerNorm",
+    classifier=(("classifier.dense", "tanh"), ("classifier.out_proj", "none")),
+    has_relative_positions=True,
+    padding_positions=True,
+)
+_FAMILIES = {"bert": _BERT, "distilbert": _DISTILBERT, "mpnet": _MPNET}
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a model puts on top of its encoder.
+
+    Attributes:
+        kind: "none", "first_token" or "every_token", as the compiled part names them.
+        task: "classify", "answer", "label_tokens" or None.
+        steps: Module name and the activation that follows, in order.
+    """
+
+    kind: str
+    task: str | None
+    steps: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """The numbers of a configuration that the engine computes with."""
+
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    epsilon: float
+    activation: str
+    relative_buckets: int
+
+
+def family_of(config: dict[str, Any], where: str) -> Family:
+    """The family of a configuration.
+
+    Raises:
+        CheckpointError: A model type, or a variant of one, that the engine does not run.
+    """
+    model_type = config.get("model_type")
+    if model_type not in _FAMILIES:
+        raise CheckpointError(
+            f"{where}: model_type is {model_type!r:.80}, the engine runs {', '.join(sorted(_FAMILIES))}"
+        )
+    for key, allowed in (
+        ("is_decoder", False),
+        ("add_cross_attention", False),
+        ("position_embedding_type", "absolute"),
+    ):
+        if config.get(key) not in (None, allowed):
+            raise CheckpointError(f"{where}: {key} is {config[key]!r:.80}, the engine runs {allowed!r}")
+    return _FAMILIES[str(model_type)]
+
+
+def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensions:
+    """The checked numbers of a configuration.
+
+    Raises:
+        CheckpointError: One is missing or out of range.
+    """
+
+    def whole(key: str, largest: int) -> int:
+        value = config.get(key)
+        if type(value) is not int or not 1 <= value <= largest:
+            raise CheckpointError(f"{where}: {key} is {value!r:.80}, allowed is a whole number from 1 to {largest}")
+        return value
+
+    hidden, heads = whole(family.hidden_key, _LARGEST), whole(family.heads_key, _LARGEST)
+    if hidden % heads:
+        raise CheckpointError(f"{where}: {family.hidden_key} {hidden} is no multiple of {family.heads_key} {heads}")
+    activation = config.get(family.activation_key)
+    if activation not in _ACTIVATIONS:
+        raise CheckpointError(
+            f"{where}: {family.activation_key} is {activation!r:.80}, the engine knows "
+            f"{', '.join(sorted(_ACTIVATIONS))}"
+        )
+    epsilon = config.get("layer_norm_eps", 1e-12) if family.fixed_epsilon is None else family.fixed_epsilon
+    if not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
+        raise CheckpointError(f"{where}: layer_norm_eps is {epsilon!r:.80}, allowed is a number between 0 and 1")
+    return Dimensions(
+        hidden=hidden,
+        layers=whole(family.layers_key, 1024),
+        heads=heads,
+        intermediate=whole(family.intermediate_key, _LARGEST),
+        epsilon=float(epsilon),
+        activation=_ACTIVATIONS[str(activation)],
+        relative_buckets=whole("relative_attention_num_buckets", 4096) if family.has_relative_positions else 0,
+    )
+
+
+def head_of(config: dict[str, Any], family: Family, base: str) -> Head:
+    """The head that the configuration's `architectures` names; none for a bare encoder or a masked language model.
+
+    Args:
+        base: What module names of the encoder start with, such as `"bert."`.
+    """
+    architectures = config.get("architectures")
+    name = architectures[0] if isinstance(architectures, list) and architectures else ""
+    if not isinstance(name, str):
+        name = ""
+    if name.endswith("ForSequenceClassification"):
+        steps = tuple((module.format(base=base), activation) for module, activation in family.classifier)
+        return Head("first_token", "classify", steps)
+    if name.endswith("ForQuestionAnswering"):
+        return Head("every_token", "answer", (("qa_outputs", "none"),))
+    if name.endswith("ForTokenClassification"):
+        return Head("every_token", "label_tokens", (("classifier", "none"),))
+    return Head("none", None, ())

@@ -1,0 +1,219 @@
+"""From a saved model to the compiled one: every tensor is looked up, checked, packed and let go."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruneofa.checkpoint.strict_json import parse_json
+from pruneofa.engine.architecture import Dimensions, Family, Head, dimensions_of, family_of, head_of
+from pruneofa.engine.grids import QuantizedGrids, read_grids
+from pruneofa.engine.native import active_kernel, has_bfloat16, native_module
+from pruneofa.engine.relative_positions import bias_by_distance
+from pruneofa.engine.source import ModelSource
+from pruneofa.errors import CheckpointError, ConfigurationError
+
+__all__ = ["LoadedModel", "default_threads", "load_model", "read_config"]
+
+CONFIG_NAME = "config.json"
+QUANTIZATION_NAME = "quantization.safetensors"
+MAX_CONFIG_BYTES = 2**24
+MAX_TOKENS = 2**15
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """The compiled model, and what its configuration says that Python needs."""
+
+    native: Any
+    config: dict[str, Any]
+    family: Family
+    head: Head
+    max_tokens: int
+    padding_id: int
+
+
+def default_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_config(source: ModelSource) -> dict[str, Any]:
+    """The model's `config.json`.
+
+    Raises:
+        CheckpointError: Missing or malformed.
+    """
+    content = source.file(CONFIG_NAME)
+    if content is None:
+        raise CheckpointError(f"{source.path}: holds no {CONFIG_NAME}; save the model with its configuration")
+    config = parse_json(content, f"{source.path}: {CONFIG_NAME}", MAX_CONFIG_BYTES)
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{source.path}: {CONFIG_NAME} holds {type(config).__name__}, an object is needed")
+    return config
+
+
+def load_model(source: ModelSource, threads: int, kernel: str | None) -> LoadedModel:
+    """Load a model.
+
+    Args:
+        source: The opened model.
+        threads: Cores for one call, from 1.
+        kernel: Name of the kernel set; None: by PRUNEOFA_KERNEL, else the best.
+
+    Raises:
+        CheckpointError: A tensor is missing or has a wrong shape, or the engine does not run this kind of model.
+        ConfigurationError: Threads or kernel are out of range.
+    """
+    if type(threads) is not int or not 1 <= threads <= 256:
+        raise ConfigurationError(f"threads is {threads!r}, allowed is a whole number from 1 to 256")
+    config = read_config(source)
+    where = f"{source.path}: {CONFIG_NAME}"
+    family = family_of(config, where)
+    return _Loader(source, config, family, dimensions_of(config, family, where), active_kernel(kernel)).load(threads)
+
+
+class _Loader:
+    def __init__(
+        self, source: ModelSource, config: dict[str, Any], family: Family, dimensions: Dimensions, kernel: str
+    ) -> None:
+        self._source, self._config, self._family, self._dimensions = source, config, family, dimensions
+        self._native = native_module()
+        self._kernel = kernel
+        self._bfloat16 = has_bfloat16(kernel)
+        content = source.file(QUANTIZATION_NAME)
+        where = f"{source.path}: {QUANTIZATION_NAME}"
+        self._grids = QuantizedGrids() if content is None else read_grids(content, where)
+        name = "embeddings.word_embeddings.weight"
+        self._base = f"{family.prefix}." if source.shape(f"{family.prefix}.{name}") is not None else ""
+
+    def load(self, threads: int) -> LoadedModel:
+        family, sizes = self._family, self._dimensions
+        embeddings = f"{self._base}embeddings."
+        words, _ = self._table(f"{embeddings}word_embeddings")
+        positions, position_rows = self._table(f"{embeddings}position_embeddings")
+        types = self._table(f"{embeddings}token_type_embeddings")[0] if family.has_token_types else None
+        padding_id = 1 if family.padding_positions else 0
+        max_tokens = min(position_rows - (padding_id + 1 if family.padding_positions else 0), MAX_TOKENS)
+        if max_tokens < 1:
+            raise CheckpointError(
+                f"{self._source.path}: its table of {position_rows} positions leaves none for a token"
+            )
+        head = head_of(self._config, family, self._base)
+        layers = [self._layer(f"{self._base}{family.layer.format(number)}.") for number in range(sizes.layers)]
+        bias = None
+        if family.has_relative_positions:
+            table = self._values(
+                f"{self._base}encoder.relative_attention_bias.weight", (sizes.relative_buckets, sizes.heads)
+            )
+            bias = bias_by_distance(table, max_tokens)
+        try:
+            native = self._native.Model.of(
+                heads=sizes.heads,
+                intermediate=sizes.intermediate,
+                max_tokens=max_tokens,
+                epsilon=sizes.epsilon,
+                activation=sizes.activation,
+                attention_products=self._grids.attention_products,
+                words=words,
+                positions=positions,
+                types=types,
+                embedding_norm=self._norm(f"{embeddings}LayerNorm"),
+                layers=layers,
+                relative_bias=bias,
+                head_kind=head.kind,
+                head=[(self._linear(module, None), activation) for module, activation in head.steps],
+                kernel=self._kernel,
+                threads=threads,
+            )
+        except ValueError as error:
+            raise self._fault(error) from None
+        return LoadedModel(native, self._config, family, head, max_tokens, padding_id)
+
+    def _layer(self, base: str) -> Any:
+        family, sizes = self._family, self._dimensions
+        square = (sizes.hidden, sizes.hidden)
+        return self._native.Layer.of(
+            query=self._linear(base + family.query, square),
+            key=self._linear(base + family.key, square),
+            value=self._linear(base + family.value, square),
+            attention_output=self._linear(base + family.attention_output, square),
+            attention_norm=self._norm(base + family.attention_norm),
+            ffn_in=self._linear(base + family.ffn_in, (sizes.intermediate, sizes.hidden)),
+            ffn_out=self._linear(base + family.ffn_out, (sizes.hidden, sizes.intermediate)),
+            output_norm=self._norm(base + family.output_norm),
+        )
+
+    def _linear(self, module: str, shape: tuple[int, int] | None) -> Any:
+        name = f"{module}.weight"
+        rows = self._shape(name, shape)[0]
+        bias = None
+        if self._source.shape(f"{module}.bias") is not None:
+            bias = self._values(f"{module}.bias", (rows,))
+        grids = self._grids.modules.get(module)
+        try:
+            if grids is None or grids.input is None:
+                return self._native.Linear.float32(self._source.values(name), bias, self._bfloat16)
+            self._check_scale(module, grids.weight_scale, rows)
+            levels = self._source.levels(name, grids.weight_scale)
+            return self._native.Linear.int8(levels, grids.weight_scale, bias, grids.input, grids.output)
+        except ValueError as error:
+            raise self._fault(error, name) from None
+
+    def _table(self, module: str) -> tuple[Any, int]:
+        name = f"{module}.weight"
+        shape = self._shape(name, None)
+        if shape[1] != self._dimensions.hidden:
+            raise CheckpointError(
+                f"{self._source.path}: tensor {name!r} has the shape {list(shape)}, [any, {self._dimensions.hidden}] "
+                "is needed"
+            )
+        grids = self._grids.modules.get(module)
+        try:
+            if grids is None:
+                return self._native.Table.float32(self._source.values(name)), shape[0]
+            self._check_scale(module, grids.weight_scale, shape[0])
+            levels = self._source.levels(name, grids.weight_scale)
+            return self._native.Table.int8(levels, grids.weight_scale), shape[0]
+        except ValueError as error:
+            raise self._fault(error, name) from None
+
+    def _norm(self, module: str) -> Any:
+        size = (self._dimensions.hidden,)
+        try:
+            return self._native.Norm.float32(
+                self._values(f"{module}.weight", size), self._values(f"{module}.bias", size)
+            )
+        except ValueError as error:
+            raise self._fault(error, module) from None
+
+    def _values(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        self._shape(name, shape)
+        return self._source.values(name)
+
+    def _shape(self, name: str, needed: tuple[int, ...] | None) -> tuple[int, ...]:
+        found = self._source.shape(name)
+        if found is None:
+            raise CheckpointError(
+                f"{self._source.path}: holds no tensor {name!r}, which a {self._config.get('model_type')} model of its "
+                "configuration needs; save the model again"
+            )
+        if len(found) != 2 if needed is None else found != needed:
+            wanted = "two dimensions are" if needed is None else f"{list(needed)} is"
+            raise CheckpointError(f"{self._source.path}: tensor {name!r} has the shape {list(found)}, {wanted} needed")
+        return found
+
+    def _check_scale(self, module: str, scale: NDArray[np.float32], rows: int) -> None:
+        if scale.shape not in ((1,), (rows,)):
+            raise CheckpointError(
+                f"{self._source.path}: {module}.weight_scale has the shape {list(scale.shape)}, [1] or [{rows}] is "
+                "needed"
+            )
+
+    def _fault(self, error: ValueError, name: str = "") -> CheckpointError:
+        if isinstance(error, CheckpointError):
+            return error
+        what = f"tensor {name!r}: " if name else ""
+        return CheckpointError(f"{self._source.path}: {what}{error}")

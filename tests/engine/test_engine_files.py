@@ -1,0 +1,62 @@
+"""Compressed files: the engine computes from a `.pofa` file what it computes from the folder."""
+
+import numpy as np
+import pytest
+from engine_models import Recipe, token_ids, write_model, write_tokenizer
+
+from pruneofa.checkpoint.writer import compress
+from pruneofa.engine.engine import Engine
+from pruneofa.errors import CheckpointError
+
+
+def encoder_weights(folder):
+    from safetensors.numpy import load_file
+
+    return [
+        name
+        for name in load_file(folder / "model.safetensors")
+        if ".layer." in name and name.endswith(".weight") and "Norm" not in name and "norm" not in name
+    ]
+
+
+@pytest.mark.parametrize("form", ["bitmask", "packed"])
+@pytest.mark.parametrize(
+    "recipe", [Recipe(attention_products=True), Recipe(int8=False), Recipe(int8_tables=True)], ids=str
+)
+def test_a_file_computes_what_its_folder_does(tmp_path, recipe, form):
+    folder = write_model(tmp_path / "model", recipe)
+    write_tokenizer(folder)
+    compress(folder, tmp_path / "model.pofa", form=form, encoder_weights=encoder_weights(folder))
+    engine = Engine.load(tmp_path / "model.pofa")
+    ids = token_ids(0, 2, 30)
+    expected = Engine.load(folder).run(ids, hidden_states=True)
+    found = engine.run(ids, hidden_states=True)
+    assert np.array_equal(found.hidden_states, expected.hidden_states)
+    assert np.array_equal(found.logits, expected.logits)
+    assert engine.classify("w1 w2").label in engine.labels
+
+
+def test_weights_made_int8_when_compressed_compute_in_float(tmp_path):
+    folder = write_model(tmp_path / "model", Recipe(int8=False))
+    compress(folder, tmp_path / "model.pofa", int8=True, encoder_weights=encoder_weights(folder))
+    ids = token_ids(0, 2, 30)
+    found = Engine.load(tmp_path / "model.pofa").run(ids, hidden_states=True).hidden_states
+    expected = Engine.load(folder).run(ids, hidden_states=True).hidden_states
+    assert 0 < np.abs(found - expected).max() < 0.2
+
+
+def test_a_cut_file_is_refused(tmp_path):
+    folder = write_model(tmp_path / "model", Recipe())
+    path = tmp_path / "model.pofa"
+    compress(folder, path, encoder_weights=encoder_weights(folder))
+    content = path.read_bytes()
+    for size in (0, 7, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        with pytest.raises(CheckpointError, match=r"model.pofa"):
+            Engine.load(path)
+    for place in (int.from_bytes(content[:8], "little") + 11, len(content) // 2):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="does not match the SHA-256 in the manifest"):
+            Engine.load(path)
