@@ -143,3 +143,18 @@ def test_a_loader_s_batches_do_not_depend_on_its_workers(bert_tokenizer, workers
     loader = DataLoader(data, batch_sampler=sampler, collate_fn=collator, num_workers=workers)
     for batch, wanted in zip(loader, expected, strict=True):
         assert all(torch.equal(batch[name], wanted[name]) for name in wanted)
+
+
+def test_a_teachers_logits_for_an_answers_ends_are_padded_with_what_never_wins():
+    examples = [
+        {"input_ids": [5] * n, "start_positions": 1, "teacher_start_logits": [0.5] * n, "teacher_end_logits": [1.5] * n}
+        for n in (3, 2)
+    ]
+    batch = PaddingCollator(0)(examples)
+    assert batch["teacher_start_logits"].dtype == torch.float32
+    assert batch["teacher_start_logits"].tolist() == [[0.5] * 3, [0.5, 0.5, -1e4]]
+    assert torch.softmax(batch["teacher_end_logits"], -1)[1].tolist() == [0.5, 0.5, 0.0]
+    assert batch["start_positions"].tolist() == [1, 1]
+    examples[0]["teacher_end_logits"] = [0.0]
+    with pytest.raises(DataError, match="column 'teacher_end_logits' has 1 entries where input_ids has 3"):
+        PaddingCollator(0)(examples)

@@ -113,3 +113,24 @@ def test_a_tokenizer_without_mask_token(blocks, bert_tokenizer):
     tokenizer.mask_token = None
     with pytest.raises(DataError, match="has no mask token"):
         MaskedLanguageModelDataset(blocks, tokenizer, seed=0)
+
+
+def test_segment_pairs_have_token_types_a_label_and_documents(bert_tokenizer):
+    examples = [
+        {
+            "input_ids": [2, *range(5, 9 + index), 3, 10, 11, 3],
+            "second_segment": 6 + index,
+            "next_sentence_label": index % 2,
+            "documents": [7, 9][: 1 + index % 2],
+        }
+        for index in range(6)
+    ]
+    data = MaskedLanguageModelDataset(examples, bert_tokenizer, seed=0)
+    for index in range(6):
+        example = data[3, index]
+        assert example["token_type_ids"] == [0] * (6 + index) + [1] * 3
+        assert example["next_sentence_label"] == index % 2
+        assert data.documents(index) == [7, 9][: 1 + index % 2]
+        plain = MaskedLanguageModelDataset([{"input_ids": e["input_ids"]} for e in examples], bert_tokenizer, seed=0)
+        assert plain[3, index] == {name: example[name] for name in ("input_ids", "labels", "attention_mask")}
+        assert plain.documents(index) == []

@@ -4,11 +4,13 @@ import logging
 import lzma
 
 import datasets
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from pruneofa.data.files import read_row_file
 from pruneofa.data.rows import Row, column_value, text_value
-from pruneofa.data.sources import describe_source, read_rows
+from pruneofa.data.sources import describe_source, read_rows, source_parts
 from pruneofa.errors import DataError
 
 
@@ -43,9 +45,41 @@ def test_tsv_does_not_quote(write):
     ]
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def zstandard(data):
+    return pyarrow.Codec("zstd").compress(data, asbytes=True)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zstandard), ("ZST", zstandard)],
+)
 def test_compressed_files(write, suffix, compress):
     assert texts(write(f"a.v1.txt.{suffix}", compress(b"one\n\ntwo"))) == ["one", "two"]
+    # Tools that compress in parallel write several streams, one after the other.
+    joined = compress(b'{"text": "one"}\n{"te') + compress(b'xt": "two"}\n')
+    assert texts(write(f"a.jsonl.{suffix}", joined)) == ["one", "two"]
+
+
+def test_parquet(tmp_path):
+    rows = [{"text": f"text {i}", "label": i} for i in range(600)] + [{"text": None, "label": 0}]
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=250)
+    read = list(read_rows(str(path)))
+    assert read == rows and read[1].origin == f"{path} row 2"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"a\.parquet: can't be read after row 0 \(damaged or cut short\?\)"):
+        list(read_rows(str(path)))
+
+
+def test_the_parts_of_a_source_are_opened_one_by_one(write, tmp_path):
+    for index in range(30):
+        write(f"many/{index:02d}.txt", f"text {index}")
+    parts = source_parts([str(tmp_path / "many"), write("last.jsonl", '{"text": "last"}')])
+    assert len(parts) == 31
+    (tmp_path / "many" / "07.txt").unlink()
+    assert [next(parts[index])["text"] for index in (3, 30)] == ["text 3", "last"]
+    with pytest.raises(DataError, match=r"07\.txt: can't be read after line 0: .*No such file"):
+        next(parts[7])
 
 
 def test_folder_glob_list_and_package(write, tmp_path, caplog, monkeypatch):
@@ -82,7 +116,9 @@ def test_reading_is_a_stream(write):
         ("a.txt", " \n\n", r"a\.txt is empty"),
         ("a.csv", "text,label\n", r"a\.csv is empty"),
         ("a.tsv", "", r"a\.tsv is empty"),
-        ("a.parquet", "x", r"unknown extension '\.parquet'; known: \.csv, \.json, \.jsonl, \.tsv, \.txt"),
+        ("a.pdf", "x", r"unknown extension '\.pdf'; known: \.csv, \.json, \.jsonl, \.parquet, \.tsv, \.txt, \.xml"),
+        ("a.parquet", "x", r"a\.parquet: can't be read after row 0 \(damaged or cut short\?\)"),
+        ("a.parquet.gz", gzip.compress(b"x"), r"Parquet compresses its own columns; unpack the file"),
         ("a", "x", "unknown extension ''"),
         ("a.gz", "x", "unknown extension ''"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', r"a\.jsonl:2: broken JSON .*each line must be one JSON object"),
@@ -101,6 +137,9 @@ def test_reading_is_a_stream(write):
         ("a.txt.gz", gzip.compress(b"a\n" * 9)[:-9], r"\(damaged or cut short\?\)"),
         ("a.txt.bz2", bz2.compress(b"a\n" * 9)[:-9], r"\(damaged or cut short\?\)"),
         ("a.txt.xz", b"plain", r"\(damaged or cut short\?\)"),
+        ("a.txt.xz", lzma.compress(b"a\n" * 9)[:-9], r"a\.txt\.xz: can't be read .*\(damaged or cut short\?\)"),
+        ("a.txt.zst", b"plain", r"a\.txt\.zst: can't be read after line 0 \(damaged or cut short\?\)"),
+        ("a.txt.zst", zstandard(b"a\n" * 9)[:-4], r"a\.txt\.zst: can't be read .*\(damaged or cut short\?\)"),
     ],
 )
 def test_a_faulty_file_is_one_clear_error(write, name, content, message):
@@ -121,7 +160,7 @@ def test_what_is_not_there_is_told_at_the_call(tmp_path):
         read_rows(str(tmp_path / "missing.txt"))
     with pytest.raises(DataError, match="matches no file"):
         read_rows(str(tmp_path / "*.txt"))
-    with pytest.raises(DataError, match=r"holds no \.txt, \.jsonl"):
+    with pytest.raises(DataError, match=r"holds no \.csv, \.json, .*\.xml file"):
         read_rows(str(tmp_path))
     with pytest.raises(DataError, match="has no part 'test'; parts: train, evaluation, corpus, fit, selection"):
         read_rows("rotten_tomatoes:test")
@@ -153,11 +192,22 @@ class TestHub:
         )
         data = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, -1]}, features=features)
 
-        def load(path, config, split):
+        def load(path, config, split, streaming):
             calls.append((path, config, split))
             if path == "glue/sst2" or path == "nowhere":
                 raise FileNotFoundError(f"no data set {path}")
-            return data.select([]) if split == "nothing" else data
+            if path == "broken":
+                return datasets.IterableDataset.from_generator(broken)
+            if split == "nothing":
+                return datasets.IterableDataset.from_generator(nothing) if streaming else data.select([])
+            return data.to_iterable_dataset() if streaming else data
+
+        def nothing():
+            yield from ()
+
+        def broken():
+            yield {"text": "a"}
+            raise ConnectionError("the network is gone")
 
         monkeypatch.setattr(datasets, "load_dataset", load)
         return calls
@@ -182,6 +232,21 @@ class TestHub:
             list(read_rows("hub:nowhere"))
         with pytest.raises(DataError, match="hub:imdb:nothing has no rows"):
             list(read_rows("hub:imdb:nothing"))
+        with pytest.raises(DataError, match=r"hub:broken: can't be read on after row 1: .*the network is gone"):
+            list(source_parts("hub:broken", stream=True)[0])
+
+    def test_a_stream_gives_the_same_rows(self, hub):
+        [rows] = source_parts("hub:imdb", stream=True)
+        assert [dict(row) for row in rows] == [dict(row) for row in read_rows("hub:imdb")]
+        with pytest.raises(DataError, match="hub:imdb:nothing has no rows"):
+            list(source_parts("hub:imdb:nothing", stream=True)[0])
+
+
+def test_without_a_network_a_hub_data_set_is_one_error():
+    with pytest.raises(
+        DataError, match=r"hub:nobody/nothing: can't be loaded from the Hugging Face hub; check the name"
+    ):
+        list(source_parts("hub:nobody/nothing", stream=True)[0])
 
 
 def test_columns_are_strict():

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pruneofa.data.tasks import TaskConfig, load_classification, load_split
+from pruneofa.data.task_config import TaskConfig
+from pruneofa.data.tasks import load_evaluations, load_task
 from pruneofa.errors import DataError
 
 TRAIN = "text,label\ngood film,fresh\nbad film,rotten\nvery good,fresh\n"
@@ -15,7 +16,7 @@ def load(write, bert_tokenizer):
         config = TaskConfig(
             train=write(f"train.{name}", train), evaluation=write(f"evaluation.{name}", evaluation), **settings
         )
-        return load_classification(config, tokenizer or bert_tokenizer, limit)
+        return load_task(config, tokenizer or bert_tokenizer, limit)
 
     return _load
 
@@ -97,19 +98,23 @@ def test_errors(load, settings, message):
 
 @pytest.mark.parametrize("value", ["null", "0.5", "[1]", '""'])
 def test_a_label_that_is_none(load, value):
-    with pytest.raises(DataError, match=r"train\.jsonl:1: no label: column 'label' holds"):
-        load(f'{{"text": "a", "label": {value}}}', name="jsonl")
+    rows = '{"text": "a", "label": "x"}\n' + f'{{"text": "a", "label": {value}}}'
+    with pytest.raises(DataError, match=r"train\.jsonl:2: no label: column 'label' holds"):
+        load(rows, '{"text": "a", "label": "x"}', name="jsonl")
 
 
 def test_one_split_with_a_models_labels(write, bert_tokenizer):
     config = TaskConfig(train="unused", evaluation="unused")
     path = write("more.csv", EVALUATION)
-    split = load_split(path, config, bert_tokenizer, ["rotten", "fresh"])
+    config = config.model_copy(update={"evaluation": path})
+    split = load_evaluations(config, "classification", bert_tokenizer, ["rotten", "fresh"])["evaluation"]
     assert split.labels.tolist() == [1, 0] and split.labels.dtype == np.int64
     with pytest.raises(DataError, match=r"more\.csv:2: the label 'fresh' is not among the model's labels \(rotten\)"):
-        load_split(path, config, bert_tokenizer, ["rotten"])
+        load_evaluations(config, "classification", bert_tokenizer, ["rotten"])
     with pytest.raises(DataError, match="model takes at most 16"):
-        load_split(path, config, bert_tokenizer, ["rotten"], 16)
+        load_evaluations(config, "classification", bert_tokenizer, ["rotten"], 16)
+    with pytest.raises(DataError, match="the model was trained for regression, but the task 'classification' is class"):
+        load_evaluations(config.model_copy(update={"kind": "classification"}), "regression", bert_tokenizer, None)
 
 
 def test_settings_are_checked_all_at_once():

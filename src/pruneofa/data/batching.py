@@ -14,8 +14,13 @@ from pruneofa.errors import ConfigurationError, DataError
 __all__ = ["EpochBatchSampler", "PaddingCollator"]
 
 _MEGA_BATCH = 50
-_PADDED = ("input_ids", "labels", "attention_mask", "token_type_ids")
+_PADDED = (
+    *("input_ids", "labels", "attention_mask", "token_type_ids"),
+    *("teacher_start_logits", "teacher_end_logits"),
+)
 _IGNORED_LABEL = -100
+# A teacher's logit for what is padding: its probability is zero in any precision, its logarithm still finite.
+_IMPOSSIBLE = -1e4
 
 
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
@@ -102,9 +107,10 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
 class PaddingCollator:
     """Makes one batch of tensors from examples (dicts).
 
-    `input_ids`, `attention_mask`, `token_type_ids` and a list of `labels` are padded at the right to the longest of
-    the batch; a scalar `label` becomes the tensor `labels` [batch]; any other column must be a number or a list of
-    numbers of one size (a teacher's logits, say) and is stacked: integers to int64, others to float32.
+    `input_ids`, `attention_mask`, `token_type_ids`, a list of `labels` and a teacher's logits for start and end of an
+    answer are padded at the right to the longest of the batch; a scalar `label` becomes the tensor `labels` [batch];
+    any other column must be a number or a list of numbers of one size (a teacher's logits, say) and is stacked:
+    integers to int64, others to float32.
 
     Args:
         pad_token_id: fills `input_ids`; labels are filled with -100, the rest with 0.
@@ -115,7 +121,9 @@ class PaddingCollator:
     def __init__(self, pad_token_id: int, pad_to_multiple_of: int | None = None, drop_full_mask: bool = False) -> None:
         if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
             raise ConfigurationError(f"pad_to_multiple_of is {pad_to_multiple_of}; it must be at least 1")
-        self._fill = {"input_ids": pad_token_id, "labels": _IGNORED_LABEL, "attention_mask": 0, "token_type_ids": 0}
+        self._fill: dict[str, int | float] = dict.fromkeys(_PADDED, 0)
+        self._fill |= {"input_ids": pad_token_id, "labels": _IGNORED_LABEL}
+        self._fill |= dict.fromkeys(("teacher_start_logits", "teacher_end_logits"), _IMPOSSIBLE)
         self._multiple = pad_to_multiple_of or 1
         self._drop_full_mask = drop_full_mask
 
@@ -144,7 +152,8 @@ class PaddingCollator:
         return batch
 
     def _pad(self, name: str, values: list[Any], lengths: list[int], width: int) -> torch.Tensor:
-        padded = np.full((len(values), width), self._fill[name], dtype=np.int64)
+        fill = self._fill[name]
+        padded = np.full((len(values), width), fill, dtype=np.float32 if isinstance(fill, float) else np.int64)
         for row, (value, length) in enumerate(zip(values, lengths, strict=True)):
             if len(value) != length:
                 raise DataError(f"column {name!r} has {len(value)} entries where input_ids has {length}")

@@ -1,59 +1,47 @@
-"""The pre-training corpus: documents from a source, tokenised, split, packed, and written as Arrow files.
+"""The pre-training corpus: documents from a source, tokenised, split, cut into examples, written as Arrow files.
 
-A corpus folder holds `train/` and (unless `validation_fraction` is 0) `validation/`, data sets with the columns
-`input_ids` and `length`, and `corpus.json`: settings, statistics, the source's files and the tokenizer's hash.
-Building holds all token ids in memory (4 bytes each).
+A corpus folder holds `train/` and (unless `validation_fraction` is 0) `validation/`, each a row of Arrow files, and
+`corpus.json`: settings, versions, statistics, the source's files and the tokenizer's hash. Both depend on source,
+settings and tokenizer alone. What cannot, the time it took, is in `times.json`.
+
+Building goes over the source in two steps: first each shard of documents becomes token ids on the disk, then each shard
+of token ids becomes examples. Shards are made in parallel, each is finished or not there, and memory holds a few of
+them, however long the source is.
 """
 
-import hashlib
-import itertools
-import json
 import logging
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
-
 from pruneofa.atomic import replacing_folder, write_json
-from pruneofa.data.packing import pack_blocks
-from pruneofa.data.randomness import Purpose, generator
-from pruneofa.data.rows import text_value
-from pruneofa.data.sources import describe_source, read_rows
-from pruneofa.data.tokenization import check_max_length, frame_tokens, tokenizer_hash
-from pruneofa.errors import DataError
+from pruneofa.data.building.config import CorpusConfig
+from pruneofa.data.building.documents import read_batches
+from pruneofa.data.building.example_shards import SPLITS, ExampleSettings, ExampleTask, ShardList, make_examples
+from pruneofa.data.building.examples import Frame
+from pruneofa.data.building.folder import FORMAT, RECORD_NAME, TIMES_NAME, load_corpus
+from pruneofa.data.building.pool import TaskRunner
+from pruneofa.data.building.sentences import splitter_facts
+from pruneofa.data.building.statistics import corpus_statistics, summed_seconds
+from pruneofa.data.building.tokenizing import TokenizeSettings, TokenizeTask, tokenize_shard
+from pruneofa.data.building.validation import validation_threshold
+from pruneofa.data.building.work_folder import WorkFolder
+from pruneofa.data.files import row_extension
+from pruneofa.data.sources import describe_source
+from pruneofa.data.tokenization import check_max_length, frame_tokens, pair_frame, tokenizer_hash, tokenizer_rules
+from pruneofa.data.wikitext import wikitext_facts
+from pruneofa.machine import usable_cores
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["CorpusConfig", "build_corpus", "load_corpus"]
 
 _logger = logging.getLogger(__name__)
 
-_FORMAT = "pruneofa-corpus-1"
-_SPLITS = ("train", "validation")
-_TOKENIZE_BATCH = 1000
-IntArray = npt.NDArray[np.int32]
-
-
-class CorpusConfig(BaseModel):
-    """Which text to pre-train on and how it is cut."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str | list[str] = Field(
-        min_length=1, description="File, folder, glob, built-in data set or hub:NAME, or a list of them"
-    )
-    text_column: str = Field(default="text", min_length=1, description="Column that holds the text")
-    max_length: int = Field(default=128, ge=8, description="Longest block in tokens, special tokens counted")
-    validation_fraction: float = Field(
-        default=0.02, ge=0.0, le=0.5, description="Share of the documents that is kept for validation"
-    )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Decides the split and which documents share a block")
+_LOG_SECONDS = 10.0
 
 
 def build_corpus(
@@ -61,193 +49,165 @@ def build_corpus(
     tokenizer: "PreTrainedTokenizerBase",
     output_dir: str | Path,
     model_max_length: int | None = None,
+    *,
+    processes: int | None = None,
+    work_dir: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Read, tokenise, split and pack the source, and write the corpus folder, all of it or nothing.
+    """Read, tokenise and cut the source, and write the corpus folder, all of it or nothing.
 
-    The split is by a hash of the document's text, so a text that occurs twice is on one side only. The result depends
-    on source, settings and tokenizer alone.
+    The split is by a hash of the document's text, so a text that occurs twice is on one side only. A build that was
+    broken off, in whatever way, goes on with the shards that it had finished when it is called again, and ends the
+    same.
 
     Args:
         config: what to read and how to cut it.
         tokenizer: a fast tokenizer.
-        output_dir: folder to write; an existing one is replaced.
+        output_dir: folder to write; an existing one is replaced at the end.
         model_max_length: longest sequence that the model takes, in tokens.
+        processes: how many work; as many as there are cores by default. More of them need more memory: about
+            60 bytes for each character of a shard.
+        work_dir: where finished shards are kept until all are; a hidden folder beside `output_dir` by default.
 
     Returns:
-        Statistics: `documents`, `dropped_empty`, and for each split `documents`, `tokens` (special tokens not counted),
-        `unknown_tokens`, `blocks`, `mean_length` (tokens per block, special tokens counted).
+        Statistics: see `pruneofa.data.building.statistics`.
 
     Raises:
+        ConfigurationError: a package that the settings ask for is missing.
         DataError: `max_length` over the model's limit, a faulty source, no text, no document left for a split.
+        PruneofaError: a worker process was killed.
     """
+    began = time.perf_counter()
     check_max_length(config.max_length, model_max_length)
     start, end = frame_tokens(tokenizer)
-    documents, hashes, dropped = _tokenised(config, tokenizer)
-    splits = _split(documents, hashes, config)
-    statistics: dict[str, Any] = {"documents": len(documents), "dropped_empty": dropped}
-    with replacing_folder(output_dir) as folder:
-        for index, (name, members) in enumerate(splits.items()):
-            blocks = pack_blocks(
-                members,
-                max_length=config.max_length,
-                start=start,
-                end=end,
-                generator=generator(Purpose.PACKING, config.seed, index=index),
+    output = Path(output_dir)
+    identity = _identity(config, tokenizer)
+    work = WorkFolder(Path(work_dir) if work_dir is not None else output.parent / f".{output.name}.building", identity)
+    runner = TaskRunner(processes or usable_cores())
+    try:
+        with runner:
+            token_facts = _tokenize(config, tokenizer_rules(tokenizer), work, runner)
+            shards = ShardList(
+                tuple(map(work.token_path, range(len(token_facts)))),
+                tuple({key: facts[key] for key in ("documents", "sentences", "tokens")} for facts in token_facts),
             )
-            _save(blocks, folder / name)
-            statistics[name] = _split_statistics(members, blocks, tokenizer.unk_token_id)
-        record = {
-            "format": _FORMAT,
-            "settings": config.model_dump(mode="json"),
-            "tokenizer_sha256": tokenizer_hash(tokenizer),
-            "source": describe_source(config.source),
-            "statistics": statistics,
-        }
-        write_json(folder / "corpus.json", record)
-    _logger.info("corpus of %d documents, %d training blocks", len(documents), statistics["train"]["blocks"])
+            settings = ExampleSettings(
+                form=config.form,
+                max_length=config.max_length,
+                short_probability=config.short_sequence_probability,
+                seed=config.seed,
+                frame=Frame(start, end, *pair_frame(tokenizer)),
+                unknown=tokenizer.unk_token_id,
+                validation_below=validation_threshold(config, shards, work.dropped(token_facts)),
+            )
+            example_facts = _make_examples(shards, settings, work, runner)
+        statistics = corpus_statistics(token_facts, example_facts)
+        seconds = summed_seconds(token_facts, example_facts) | {"elapsed": time.perf_counter() - began}
+        times = {"processes": runner.processes, "seconds": seconds}
+        _publish(work, output, _record(identity, statistics, token_facts, example_facts), times)
+    except BaseException:
+        if work.is_empty:
+            work.remove()
+        raise
+    work.remove()
+    _logger.info(
+        "corpus of %d documents, %d training examples", statistics["documents"], statistics["train"]["examples"]
+    )
     return statistics
 
 
-def load_corpus(directory: str | Path, tokenizer: "PreTrainedTokenizerBase") -> dict[str, "Dataset"]:
-    """Open a corpus folder (memory-mapped).
-
-    Returns:
-        `train` and, where there is one, `validation`; columns `input_ids` (list of int32) and `length`.
-
-    Raises:
-        DataError: no or a damaged corpus folder, or one that another tokenizer made.
-    """
-    folder = Path(directory)
-    record = _read_record(folder)
-    if record["tokenizer_sha256"] != tokenizer_hash(tokenizer):
-        raise DataError(
-            f"the corpus {folder} was made with another tokenizer (sha256 {str(record['tokenizer_sha256'])[:12]}..., "
-            f"this one {tokenizer_hash(tokenizer)[:12]}...); build the corpus again with this model's tokenizer"
-        )
-    import datasets
-
-    loaded: dict[str, Dataset] = {}
-    for name in _SPLITS:
-        expected = record["statistics"].get(name)
-        if expected is None:
-            continue
-        try:
-            loaded[name] = datasets.load_from_disk(str(folder / name))
-        except Exception as error:  # the library raises what its many readers raise
-            raise DataError(f"{folder / name} is damaged ({error}); build the corpus again") from error
-        if len(loaded[name]) != expected["blocks"] or set(loaded[name].column_names) != {"input_ids", "length"}:
-            raise DataError(f"{folder / name} is not what corpus.json says; build the corpus again")
-    return loaded
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    path = folder / "corpus.json"
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{folder} is no corpus folder: {path.name} can't be read ({error}); build it first") from error
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}); build the corpus again") from error
-    statistics = record.get("statistics") if isinstance(record, dict) else None
-    if (
-        not isinstance(statistics, dict)
-        or record.get("format") != _FORMAT
-        or "tokenizer_sha256" not in record
-        or not all(isinstance(statistics.get(name, {"blocks": 0}), dict) for name in _SPLITS)
-        or not all("blocks" in statistics.get(name, {"blocks": 0}) for name in _SPLITS)
-        or "train" not in statistics
-    ):
-        raise DataError(f"{path} is not of the form {_FORMAT!r}; build the corpus again")
-    return record
-
-
-def _tokenised(config: CorpusConfig, tokenizer: "PreTrainedTokenizerBase") -> tuple[list[IntArray], list[int], int]:
-    """Token ids and text hash (63 bits) of each document, and how many had no token."""
-    documents: list[IntArray] = []
-    hashes: list[int] = []
-    dropped = 0
-    for texts in _batches(text_value(row, config.text_column).strip() for row in read_rows(config.source)):
-        encoded = tokenizer(
-            texts,
-            add_special_tokens=False,
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        for text, ids in zip(texts, encoded, strict=True):
-            if not ids:
-                dropped += 1
-                continue
-            documents.append(np.array(ids, dtype=np.int32))
-            digest = hashlib.sha256(f"{config.seed}/{text}".encode()).digest()
-            hashes.append(int.from_bytes(digest[:8], "big") >> 1)
-    if not documents:
-        raise DataError(
-            f"the source {config.source!r} holds no text: {dropped} documents are empty "
-            f"in column {config.text_column!r}; check the source and text_column"
-        )
-    return documents, hashes, dropped
-
-
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    while batch := list(itertools.islice(texts, _TOKENIZE_BATCH)):
-        yield batch
-
-
-def _split(documents: list[IntArray], hashes: list[int], config: CorpusConfig) -> dict[str, list[IntArray]]:
-    if config.validation_fraction == 0.0:
-        return {"train": documents}
-    # At least one document validates, however few there are.
-    threshold = max(int(config.validation_fraction * 2**63), min(hashes) + 1)
-    splits: dict[str, list[IntArray]] = {name: [] for name in _SPLITS}
-    for document, position in zip(documents, hashes, strict=True):
-        splits["validation" if position < threshold else "train"].append(document)
-    if not splits["train"]:
-        raise DataError(
-            f"the source {config.source!r} holds {len(documents)} documents, none of which is left for training "
-            f"beside validation; give more documents (a text file needs a blank line between them) "
-            f"or set validation_fraction to 0"
-        )
-    return splits
-
-
-def _split_statistics(members: list[IntArray], blocks: list[IntArray], unknown: int | None) -> dict[str, Any]:
+def _identity(config: CorpusConfig, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    """All that decides the result."""
+    source = describe_source(config.source)
+    versions: dict[str, Any] = {name: metadata.version(name) for name in ("pruneofa", "tokenizers")}
+    if config.form != "blocks":
+        versions["sentence_splitter"] = splitter_facts(config.language)
+    if any(row_extension(Path(item.get("file", ""))) == ".xml" for item in source):
+        versions["wikitext_parser"] = wikitext_facts()
     return {
-        "documents": len(members),
-        "tokens": sum(map(len, members)),
-        "unknown_tokens": 0 if unknown is None else sum(int(np.count_nonzero(ids == unknown)) for ids in members),
-        "blocks": len(blocks),
-        "mean_length": sum(map(len, blocks)) / len(blocks),
+        "format": FORMAT,
+        "settings": config.model_dump(mode="json"),
+        "tokenizer_sha256": tokenizer_hash(tokenizer),
+        "versions": versions,
+        "source": source,
     }
 
 
-def _save(blocks: list[IntArray], folder: Path) -> None:
-    import datasets
-    import pyarrow as pa
+def _tokenize(config: CorpusConfig, rules: str, work: WorkFolder, runner: TaskRunner) -> list[dict[str, Any]]:
+    """Bring every shard of the source to token ids; return what was counted of each."""
+    count = work.shard_count()
+    if count is not None:
+        return work.token_facts(count)
+    settings = TokenizeSettings(rules, None if config.form == "blocks" else config.language, config.seed)
+    first, position = work.resume_at()
+    if first:
+        _logger.info("%d shards are finished, going on with document %d", first, position.number)
+    count = first
 
-    lengths = np.array([len(block) for block in blocks], dtype=np.int32)
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    table = pa.table(
-        {
-            "input_ids": pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(blocks))),
-            "length": pa.array(lengths),
-        }
+    def tasks() -> Iterator[TokenizeTask]:
+        nonlocal count
+        progress = _Progress()
+        for batch in read_batches(config.source, config.text_column, config.shard_characters, first, position):
+            count = batch.shard + 1
+            progress.report("%d documents read, %d shards", batch.end.number, count)
+            if not work.has_tokens(batch.shard):
+                yield TokenizeTask(batch, settings, work.token_path(batch.shard))
+
+    for _ in runner.run(tokenize_shard, tasks()):
+        pass
+    work.set_shard_count(count)
+    return work.token_facts(count)
+
+
+def _make_examples(
+    shards: ShardList, settings: ExampleSettings, work: WorkFolder, runner: TaskRunner
+) -> list[dict[str, Any]]:
+    """Make the examples of every shard; return what was counted of each."""
+    progress = _Progress()
+    count = len(shards.paths)
+    tasks = (
+        ExampleTask(shard, shards, settings, work.examples) for shard in range(count) if not work.has_examples(shard)
     )
-    with _no_progress_bars():
-        datasets.Dataset(table).save_to_disk(str(folder))
+    for done, _ in enumerate(runner.run(make_examples, tasks), 1):
+        progress.report("examples: %d of %d shards", done, count)
+    return work.example_facts(count)
 
 
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+def _record(
+    identity: dict[str, Any],
+    statistics: dict[str, Any],
+    token_facts: list[dict[str, Any]],
+    example_facts: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What `corpus.json` says."""
+    shards: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
+    origins = []
+    first_document = 0
+    for shard, (tokens, examples) in enumerate(zip(token_facts, example_facts, strict=True)):
+        origins.append({"first_document": first_document, "origin": tokens["origin"]})
+        first_document = tokens["end"]["number"]
+        for name in SPLITS:
+            if name in examples:
+                counts = {key: examples[name][key] for key in ("examples", "bytes")}
+                shards[name].append({"file": f"{shard:05d}.arrow", **counts})
+    return {**identity, "statistics": statistics, "shards": shards, "origins": origins}
 
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
+
+def _publish(work: WorkFolder, output: Path, record: dict[str, Any], times: dict[str, Any]) -> None:
+    with replacing_folder(output) as folder:
+        for name in SPLITS:
+            if record["shards"][name]:
+                (work.examples / name).replace(folder / name)
+        write_json(folder / TIMES_NAME, times)
+        write_json(folder / RECORD_NAME, record)
+
+
+class _Progress:
+    """Logs how far the work is, every ten seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def report(self, message: str, *values: int) -> None:
+        if time.monotonic() - self._last >= _LOG_SECONDS:
+            self._last = time.monotonic()
+            _logger.info(message, *values)

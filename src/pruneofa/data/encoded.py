@@ -25,7 +25,7 @@ class EncodedDataset:
 
     Attributes:
         texts: the texts, or pairs of texts, as read.
-        labels: class numbers, shape [examples].
+        labels: class numbers (int64) or, in regression, numbers (float32), shape [examples].
         input_ids: token ids of each example, special tokens included.
         token_type_ids: segment of each token, for pairs if the tokenizer's model tells segments apart; else None.
         truncated: how many examples were longer than allowed and were cut.
@@ -33,7 +33,7 @@ class EncodedDataset:
     """
 
     texts: Texts
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any]
     input_ids: list[IntArray]
     token_type_ids: list[IntArray] | None
     truncated: int
@@ -52,12 +52,12 @@ class EncodedDataset:
         example: dict[str, Any] = {"input_ids": ids, "attention_mask": [1] * len(ids)}
         if self.token_type_ids is not None:
             example["token_type_ids"] = self.token_type_ids[index].tolist()
-        example["label"] = int(self.labels[index])
+        example["label"] = self.labels[index].item()
         return example
 
 
 def encode_texts(
-    texts: Texts, labels: list[int], tokenizer: "PreTrainedTokenizerBase", max_length: int
+    texts: Texts, labels: npt.NDArray[Any], tokenizer: "PreTrainedTokenizerBase", max_length: int
 ) -> EncodedDataset:
     """Tokenise texts or pairs, cut to `max_length` tokens; of a pair the longer text is cut first."""
     pairs = bool(texts) and isinstance(texts[0], tuple)
@@ -78,9 +78,7 @@ def encode_texts(
         input_ids += [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
         if segments:
             token_type_ids += [np.array(ids, dtype=np.int32) for ids in encoded["token_type_ids"]]
-    return EncodedDataset(
-        texts, np.array(labels, dtype=np.int64), input_ids, token_type_ids if segments else None, truncated
-    )
+    return EncodedDataset(texts, labels, input_ids, token_type_ids if segments else None, truncated)
 
 
 def _encode(

@@ -1,77 +1,81 @@
-"""Rows from text, JSON lines, CSV and TSV files, plain or compressed, read as a stream.
+"""Rows from text, JSON lines, CSV, TSV, Parquet files and MediaWiki dumps, plain or compressed, read as a stream.
 
 A file's last extension but the compression decides: `.txt` one document per block of lines between blank lines
 (column `text`); `.jsonl`, `.json` one object per line; `.csv` with quoting; `.tsv` split at tabs without quoting (as
-GLUE's files need). CSV and TSV start with a line of column names. All are UTF-8.
+GLUE's files need); `.parquet`; `.xml` a dump of a wiki's pages, see `pruneofa.data.mediawiki`. CSV and TSV start with a
+line of column names. All but Parquet are UTF-8. Compressed are `.bz2`, `.gz`, `.xz` and `.zst`.
 """
 
-import bz2
 import csv
-import gzip
 import json
-import lzma
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
 
+from pruneofa.data.compression import COMPRESSIONS, READ_ERRORS, is_compressed, open_binary
+from pruneofa.data.mediawiki import read_dump
+from pruneofa.data.parquet import read_parquet
 from pruneofa.data.rows import Row
 from pruneofa.errors import DataError
 
-__all__ = ["is_row_file", "read_row_file"]
+__all__ = ["ROW_EXTENSIONS", "RowReader", "is_row_file", "read_row_file", "read_tsv", "row_extension"]
+
+RowReader = Callable[[Path], Iterator[Row]]
+"""Yields the rows of one file."""
 
 # A line, or a document of a text file, is held in memory whole: a damaged or hostile file must not take all of it.
 _MAX_RECORD_BYTES = 64 * 2**20
 
-_OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-
 
 def is_row_file(path: Path) -> bool:
     """Whether the file's extension is one that `read_row_file` reads."""
-    return _extension(path) in _READERS
+    return row_extension(path) in _READERS
 
 
-def read_row_file(path: Path) -> Iterator[Row]:
+def read_row_file(path: Path, readers: Mapping[str, RowReader] | None = None) -> Iterator[Row]:
     """Yield the rows of one file.
+
+    Args:
+        path: the file.
+        readers: extension -> what reads it instead of this module.
 
     Raises:
         DataError: unknown extension, unreadable, damaged or undecodable file, a broken line, a row with more or fewer
             fields than the header, no row at all.
     """
-    extension = _extension(path)
+    extension = row_extension(path)
     if extension not in _READERS:
         raise DataError(
             f"{path}: unknown extension {extension!r}; known: {', '.join(sorted(_READERS))}, "
-            f"each plain or followed by {', '.join(sorted(_OPENERS))}"
+            f"each plain or followed by {', '.join(COMPRESSIONS)}"
         )
     empty = True
-    for row in _READERS[extension](path):
+    for row in {**_READERS, **(readers or {})}[extension](path):
         empty = False
         yield row
     if empty:
         raise DataError(f"{path} is empty: it holds no row; check the file or take it out of the source")
 
 
-def _extension(path: Path) -> str:
+def row_extension(path: Path) -> str:
+    """The extension that says how rows are written, in lower case, without that of a compression."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _OPENERS:
+    if is_compressed(path):
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line number (from 1) and text of each line, line end kept."""
-    opener = _OPENERS.get(path.suffix.lower())
     number = 0
     try:
-        with cast(BinaryIO, opener(path) if opener else path.open("rb")) as file:
+        with open_binary(path) as file:
             while raw := file.readline(_MAX_RECORD_BYTES + 1):
                 number += 1
                 if len(raw) > _MAX_RECORD_BYTES:
                     raise DataError(f"{path}:{number}: a line longer than {_MAX_RECORD_BYTES} bytes; split it")
                 yield number, _decode(raw, path, number)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        damaged = "" if isinstance(error, PermissionError) or opener is None else " (damaged or cut short?)"
+    except READ_ERRORS as error:
+        damaged = "" if isinstance(error, PermissionError) or not is_compressed(path) else " (damaged or cut short?)"
         raise DataError(f"{path}: can't be read after line {number}{damaged}: {error}") from error
 
 
@@ -144,7 +148,17 @@ def _read_csv(path: Path) -> Iterator[Row]:
             yield _row(header, fields, path, start)
 
 
-def _read_tsv(path: Path) -> Iterator[Row]:
+def read_tsv(path: Path, broken: Callable[[str], None] | None = None) -> Iterator[Row]:
+    """Yield the rows of a TSV file: split at tabs, no quoting, a header first.
+
+    Args:
+        path: the file.
+        broken: told the place of each line with more or fewer fields than the header, which is then left out; without
+            it such a line is an error.
+
+    Raises:
+        DataError: as `read_row_file`.
+    """
     header: list[str] | None = None
     for number, line in _lines(path):
         line = line.removesuffix("\n").removesuffix("\r")
@@ -153,6 +167,8 @@ def _read_tsv(path: Path) -> Iterator[Row]:
         fields = line.split("\t")
         if header is None:
             header = _header(fields, path)
+        elif broken is not None and len(fields) != len(header):
+            broken(f"{path}:{number}")
         else:
             yield _row(header, fields, path, number)
 
@@ -176,10 +192,15 @@ def _row(header: list[str], fields: list[str], path: Path, number: int) -> Row:
     return Row(dict(zip(header, fields, strict=True)), f"{path}:{number}")
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+_READERS: dict[str, RowReader] = {
     ".txt": _read_text,
     ".jsonl": _read_json_lines,
     ".json": _read_json_lines,
     ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".tsv": read_tsv,
+    ".parquet": read_parquet,
+    ".xml": read_dump,
 }
+
+ROW_EXTENSIONS = tuple(sorted(_READERS))
+"""Extensions of the files that are read, without that of a compression."""

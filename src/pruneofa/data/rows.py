@@ -1,11 +1,23 @@
 """One row of a data source, and strict access to its columns."""
 
 import difflib
-from typing import Any
+from typing import Any, NamedTuple
 
 from pruneofa.errors import DataError
 
-__all__ = ["Row", "column_value", "text_value"]
+__all__ = ["Markup", "Row", "column_value", "text_value"]
+
+
+class Markup(NamedTuple):
+    """Says that a row's text is wikitext, and what it takes to turn it into plain text.
+
+    Attributes:
+        title: of the page.
+        namespaces: the wiki's names of namespaces, in lower case; links into them show nothing (files, categories).
+    """
+
+    title: str
+    namespaces: frozenset[str]
 
 
 class Row(dict[str, Any]):
@@ -13,13 +25,15 @@ class Row(dict[str, Any]):
 
     Attributes:
         origin: `file:line`, or the data set and row number; opens the error message about this row.
+        markup: set where the text is wikitext, as in a MediaWiki dump.
     """
 
-    __slots__ = ("origin",)
+    __slots__ = ("markup", "origin")
 
-    def __init__(self, values: dict[str, Any], origin: str) -> None:
+    def __init__(self, values: dict[str, Any], origin: str, markup: Markup | None = None) -> None:
         super().__init__(values)
         self.origin = origin
+        self.markup = markup
 
 
 def column_value(row: Row, column: str) -> Any:

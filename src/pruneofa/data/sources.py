@@ -12,17 +12,17 @@ import glob
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pruneofa.data import rotten_tomatoes
-from pruneofa.data.files import is_row_file, read_row_file
+from pruneofa.data.files import ROW_EXTENSIONS, RowReader, is_row_file, read_row_file
 from pruneofa.data.packaged import PACKAGE_PREFIX, packaged_path
 from pruneofa.data.rows import Row
 from pruneofa.errors import DataError
 
-__all__ = ["describe_source", "read_rows"]
+__all__ = ["describe_source", "read_rows", "source_parts"]
 
 _logger = logging.getLogger(__name__)
 
@@ -30,15 +30,35 @@ _HUB_PREFIX = "hub:"
 _ROTTEN_TOMATOES_PREFIX = "rotten_tomatoes:"
 
 
-def read_rows(source: str | list[str]) -> Iterator[Row]:
+def read_rows(source: str | list[str], readers: Mapping[str, RowReader] | None = None) -> Iterator[Row]:
     """Stream the rows of a source; each is a dict (column -> value) with its `origin`.
 
     That files exist and names are known is checked at the call, what they hold while it is read.
 
+    Args:
+        source: see the module.
+        readers: file extension -> what reads such files instead of `pruneofa.data.files`.
+
     Raises:
         DataError: a missing file, a glob or folder without a file, an unknown part, and all faults of the files.
     """
-    return itertools.chain.from_iterable([_open(item) for item in _items(source)])
+    return itertools.chain.from_iterable(source_parts(source, readers))
+
+
+def source_parts(
+    source: str | list[str], readers: Mapping[str, RowReader] | None = None, *, stream: bool = False
+) -> list[Iterator[Row]]:
+    """The rows of each file or data set of a source, in order; a file is opened when its first row is asked for.
+
+    Args:
+        source: see the module.
+        readers: as of `read_rows`.
+        stream: read a hub data set as it comes over the network, instead of storing it on the disk first.
+
+    Raises:
+        DataError: as `read_rows`.
+    """
+    return [part for item in _items(source) for part in _open(item, readers, stream)]
 
 
 def describe_source(source: str | list[str]) -> list[dict[str, Any]]:
@@ -64,12 +84,12 @@ def _items(source: str | list[str]) -> list[str]:
     return items
 
 
-def _open(item: str) -> Iterator[Row]:
+def _open(item: str, readers: Mapping[str, RowReader] | None, stream: bool) -> list[Iterator[Row]]:
     if item.startswith(_HUB_PREFIX):
-        return _read_hub(item)
+        return [_read_hub(item, stream)]
     if item.startswith(_ROTTEN_TOMATOES_PREFIX):
-        return rotten_tomatoes.read_part(item.removeprefix(_ROTTEN_TOMATOES_PREFIX))
-    return itertools.chain.from_iterable(read_row_file(path) for path in _files(item))
+        return [rotten_tomatoes.read_part(item.removeprefix(_ROTTEN_TOMATOES_PREFIX))]
+    return [read_row_file(path, readers) for path in _files(item)]
 
 
 def _files(item: str) -> list[Path]:
@@ -96,7 +116,7 @@ def _files_below(folder: Path) -> list[Path]:
     )
     known = [path for path in every if is_row_file(path)]
     if not known:
-        raise DataError(f"the folder {folder} holds no .txt, .jsonl, .json, .csv or .tsv file; check the path")
+        raise DataError(f"the folder {folder} holds no {', '.join(ROW_EXTENSIONS)} file; check the path")
     if len(known) < len(every):
         _logger.info(
             "%s: %d of %d files have another extension and are not read", folder, len(every) - len(known), len(every)
@@ -112,23 +132,42 @@ def _fingerprint(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: can't be read: {error}") from error
 
 
-def _read_hub(item: str) -> Iterator[Row]:
+def _read_hub(item: str, stream: bool) -> Iterator[Row]:
     name, _, split = item.removeprefix(_HUB_PREFIX).partition(":")
-    data_set = _load_hub(item, name, split or "train")
+    data_set = _load_hub(item, name, split or "train", stream)
     classes = {
         column: feature.names for column, feature in (data_set.features or {}).items() if hasattr(feature, "names")
     }
-    for number, values in enumerate(data_set):
-        row = Row(values, f"{item} row {number + 1}")
+    number = 0
+    for values in _hub_rows(item, data_set):
+        number += 1
+        row = Row(values, f"{item} row {number}")
         for column, names in classes.items():  # a class is stored by number; negative means that it is withheld
             value = row[column]
             row[column] = names[value] if isinstance(value, int) and value >= 0 else None
         yield row
-    if not data_set.num_rows:
+    if not number:
         raise DataError(f"{item} has no rows; name another split as {_HUB_PREFIX}{name}:SPLIT")
 
 
-def _load_hub(item: str, name: str, split: str) -> Any:
+def _hub_rows(item: str, data_set: Any) -> Iterator[dict[str, Any]]:
+    rows = iter(data_set)
+    number = 0
+    while True:
+        try:
+            values = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # as below: a stream that breaks off in the middle
+            raise DataError(
+                f"{item}: can't be read on after row {number}: {type(error).__name__}: {str(error)[:300]}; "
+                "run the same command again when the network is back"
+            ) from error
+        number += 1
+        yield values
+
+
+def _load_hub(item: str, name: str, split: str, stream: bool) -> Any:
     import datasets
 
     # OWNER/NAME and NAME/CONFIG look the same: the first is tried first.
@@ -139,7 +178,7 @@ def _load_hub(item: str, name: str, split: str) -> Any:
     failures = []
     for path, config in readings:
         try:
-            return datasets.load_dataset(path, config, split=split)
+            return datasets.load_dataset(path, config, split=split, streaming=stream)
         except Exception as error:  # the library and its network layer raise a dozen unrelated types
             failures.append(f"{path}{f' ({config})' if config else ''}: {type(error).__name__}: {str(error)[:300]}")
     raise DataError(

@@ -1,6 +1,7 @@
 """What the data modules need to know of a tokenizer: identity, frame tokens, special ids, length limit."""
 
 import hashlib
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +12,14 @@ from pruneofa.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["check_max_length", "frame_tokens", "special_token_mask", "tokenizer_hash"]
+__all__ = [
+    "check_max_length",
+    "frame_tokens",
+    "pair_frame",
+    "special_token_mask",
+    "tokenizer_hash",
+    "tokenizer_rules",
+]
 
 
 def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -38,6 +46,41 @@ def frame_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, int]:
             f"(like [CLS] and [SEP]); use the tokenizer of a BERT-like encoder"
         )
     return int(start), int(end)
+
+
+def tokenizer_rules(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The fast tokenizer in its JSON form, from which another process makes it again.
+
+    Raises:
+        DataError: it has no fast form.
+    """
+    return str(_backend(tokenizer).to_str())
+
+
+def pair_frame(tokenizer: "PreTrainedTokenizerBase") -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Ids of the special tokens before, between and behind the two texts of a pair.
+
+    For BERT [CLS], [SEP], [SEP]; for RoBERTa <s>, </s></s>, </s>. A tokenizer that knows no pairs gets BERT's order.
+
+    Raises:
+        DataError: as `frame_tokens`.
+    """
+    from tokenizers import Tokenizer
+
+    plain = Tokenizer.from_str(tokenizer_rules(tokenizer))
+    plain.no_padding()
+    plain.no_truncation()
+    encoded = plain.encode("a", "a")
+    parts = [
+        (special, tuple(token for _, token in group))
+        for special, group in itertools.groupby(
+            zip(encoded.special_tokens_mask, encoded.ids, strict=True), key=lambda pair: bool(pair[0])
+        )
+    ]
+    if [special for special, _ in parts] == [True, False, True, False, True]:
+        return parts[0][1], parts[2][1], parts[4][1]
+    start, end = frame_tokens(tokenizer)
+    return (start,), (end,), (end,)
 
 
 def special_token_mask(tokenizer: "PreTrainedTokenizerBase") -> np.ndarray[Any, np.dtype[np.bool_]]:

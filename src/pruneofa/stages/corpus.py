@@ -1,4 +1,4 @@
-"""Stage `corpus`: text -> packed examples for masked language modelling."""
+"""Stage `corpus`: text -> examples for pre-training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,16 +7,34 @@ from typing import Any
 from pruneofa.errors import ConfigurationError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.models import load_config, load_tokenizer, longest_sequence
+from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
 
 DATA_FOLDER = "data"
 
 
-def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
-    """Tokenise, split and pack the sources of `recipe.corpus` with the tokenizer of `inputs["model"]`."""
+def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path, *, processes: int | None = None) -> dict[str, Any]:
+    """Build the corpus that `recipe.corpus` describes with the tokenizer of `inputs["model"]`.
+
+    Shards that are finished are kept as a training stage's checkpoints are, so a build that was broken off goes on.
+
+    Args:
+        recipe: its section `corpus`.
+        inputs: `model`, whose tokenizer and length decide.
+        output_dir: the stage's folder; the corpus goes to its `data`.
+        processes: how many work, as many as there are cores by default; makes no difference to the result.
+    """
     from pruneofa.data.corpus import build_corpus
 
     if recipe.corpus is None:
         raise ConfigurationError("corpus: the recipe has no such section; add one that names its source")
     tokenizer = load_tokenizer(inputs["model"])
     limit = longest_sequence(load_config(inputs["model"]))
-    return build_corpus(recipe.corpus, tokenizer, output_dir / DATA_FOLDER, model_max_length=limit)
+    work_dir = output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER / "shards"
+    return build_corpus(
+        recipe.corpus,
+        tokenizer,
+        output_dir / DATA_FOLDER,
+        model_max_length=limit,
+        processes=processes,
+        work_dir=work_dir,
+    )

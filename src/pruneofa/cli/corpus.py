@@ -1,0 +1,101 @@
+"""The command `corpus`: build one, say what is in it."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pruneofa.cli.options import MaxLength, Model, OptionalRecipe, OutputDir, Overwrite, Seed, Set
+from pruneofa.cli.stages import stage_recipe
+
+_EXAMPLE = (
+    "pruneofa corpus --model_name_or_path bert-base-uncased --train_file 'dump/*-pages-articles*.xml.bz2' "
+    "--form pairs --max_length 512 --output_dir runs/wikipedia --stats"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to `app`."""
+    app.command("corpus", epilog=f"Example: {_EXAMPLE}")(corpus)
+
+
+def corpus(
+    output_dir: OutputDir,
+    recipe: OptionalRecipe = None,
+    model: Model = None,
+    train_file: Annotated[
+        str | None,
+        typer.Option(
+            "--train_file",
+            help="Text, JSON lines, CSV, TSV, Parquet, a MediaWiki XML dump (also .gz, .bz2, .xz, .zst); a glob or a "
+            "folder of them; hub:NAME.",
+        ),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option("--text_column", help="Column of the text (default: text).")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--form", help="Form of the examples: blocks, pairs or sentences (default: blocks).")
+    ] = None,
+    max_length: MaxLength = None,
+    seed: Seed = None,
+    num_proc: Annotated[
+        int | None, typer.Option("--num_proc", min=1, help="Processes that work (default: one for each core).")
+    ] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Say what is in the corpus, and draw it; builds it only where it must.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --stats: print JSON alone.")] = False,
+    overrides: Set = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Text -> examples for pre-training, and what is in them."""
+    from pruneofa.cli.output import print_corpus, print_json
+    from pruneofa.stages.corpus_summary import corpus_record, has_corpus, write_picture
+
+    settings = {
+        "seed": seed,
+        "corpus.source": train_file,
+        "corpus.text_column": text_column,
+        "corpus.form": form,
+        "corpus.max_length": max_length,
+    }
+    asked = any(value is not None for value in (recipe, model, overrides, *settings.values()))
+    if not stats or asked or not has_corpus(output_dir):
+        results = _build(recipe, model, settings, overrides, output_dir, overwrite, num_proc)
+        if not stats:
+            for name, value in results.items():
+                if isinstance(value, int | float):
+                    typer.echo(f"{name}: {value}")
+            typer.echo(f"corpus: {output_dir}")
+            return
+    record, times = corpus_record(output_dir)
+    picture = write_picture(output_dir, record)
+    if as_json:
+        print_json({"settings": record["settings"], "statistics": record["statistics"], "times": times})
+        return
+    print_corpus(record, times)
+    typer.echo(f"picture: {picture}")
+
+
+def _build(
+    recipe: str | None,
+    model: str | None,
+    settings: dict[str, Any],
+    overrides: list[str] | None,
+    output_dir: Path,
+    overwrite: bool,
+    num_proc: int | None,
+) -> dict[str, Any]:
+    from pruneofa.cli.output import quiet_libraries
+    from pruneofa.pipeline import STAGES
+    from pruneofa.stages.corpus import run
+    from pruneofa.stages.execution import execute
+
+    loaded = stage_recipe("corpus", recipe, model, settings, overrides)
+    quiet_libraries()
+    stage = replace(STAGES["corpus"], run=partial(run, processes=num_proc))
+    inputs = {"model": loaded.model.name_or_path}
+    return execute(stage, loaded, inputs, output_dir, replace_stale=overwrite).results
