@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
-from pruneofa.distillation.losses import attention_mse, hidden_cosine, hidden_mse, soft_cross_entropy
+from pruneofa.distillation.losses import attention_mse, hidden_cosine, hidden_mse, prediction_loss, soft_cross_entropy
 from pruneofa.errors import ConfigurationError
 
 PADDED = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
@@ -113,3 +113,12 @@ def test_squares_of_attention_between_tokens_that_are_no_padding() -> None:
 def test_other_widths_are_refused(loss, what: str, mine: tuple[int, ...], theirs: tuple[int, ...]) -> None:
     with pytest.raises(ConfigurationError, match=f"both must have the same {what}"):
         loss(random(*mine), random(*theirs), PADDED)
+
+
+def test_a_number_is_learned_by_its_squared_error():
+    student, teacher = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [5.0]])
+    assert prediction_loss(student, teacher, 2.0) == pytest.approx(2.5)
+    wide = torch.randn(3, 4), torch.randn(3, 4)
+    assert torch.equal(prediction_loss(*wide, 2.0), soft_cross_entropy(*wide, 2.0))
+    with pytest.raises(ConfigurationError, match="both must predict a number for the same rows"):
+        prediction_loss(student, teacher[:1], 2.0)

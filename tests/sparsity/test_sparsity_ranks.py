@@ -1,10 +1,9 @@
 """Two processes over gloo: masks agree, and a mismatch stops every rank."""
 
 from pathlib import Path
+from typing import Any
 
-import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import run_ranks
 from sparsity_models import adamw, assert_masked, backward_and_clip, classifier, ramp
 from torch.nn.parallel import DistributedDataParallel
 
@@ -12,9 +11,7 @@ from pruneofa.sparsity.pruner import Pruner
 from pruneofa.sparsity.ranks import MaskMismatchError
 
 
-def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def worker(rank: int) -> dict[str, Any]:
     model = classifier()
     ddp = DistributedDataParallel(model)
     pruner, optimizer = Pruner(ddp, ramp()), adamw(model)
@@ -35,13 +32,11 @@ def worker(rank: int, folder: str) -> None:
         Pruner(drifting, ramp(end_step=0)).attach(adamw(drifting))
     except MaskMismatchError as error:
         outcome["error"] = str(error)
-    torch.save(outcome, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    return outcome
 
 
 def test_ranks_agree_and_a_mismatch_stops_all(tmp_path: Path) -> None:
-    mp.spawn(worker, args=(str(tmp_path),), nprocs=2)
-    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    one, other = run_ranks(worker, 2, tmp_path)
     assert one == other
     assert abs(one["sparsity"] - 0.7) < 0.01
     assert one["error"].startswith("step 0: the masks of ranks [1] differ from those of rank 0")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from training_runs import TRAINING, make_trainer
+from transformers import TrainingArguments
 
 from pruneofa.training import config as config_module
 from pruneofa.training.config import TrainingConfig, training_arguments, uses_bfloat16
@@ -28,16 +29,19 @@ TRANSLATED: dict[str, tuple[Any, dict[str, Any]]] = {
     "eval_steps": (13, {"eval_steps": 13, "eval_strategy": "steps"}),
     "save_steps": (17, {"save_steps": 17, "save_strategy": "steps"}),
     "save_total_limit": (5, {"save_total_limit": 5}),
-    "torch_compile": (True, {"torch_compile": True}),
     "dataloader_num_workers": (2, {"dataloader_num_workers": 2}),
     "report_to": (["tensorboard"], {"report_to": ["tensorboard"]}),
 }
 # Fields that act where the run is set up; see test_training_session.py.
-OF_THE_SESSION = {"dropout", "group_by_length", "gradient_checkpointing"}
+OF_THE_SESSION = {"dropout", "batching", "gradient_checkpointing", "torch_compile"}
+# Fields that need another one; see below.
+TOGETHER = {"metric_for_best_model", "load_best_model_at_end"}
+# Fields for several processes; see test_training_distributed.py.
+OF_SEVERAL = {"fsdp", "fsdp_reshard_after_forward"}
 
 
 def test_every_field_is_looked_at() -> None:
-    assert TRANSLATED.keys() | OF_THE_SESSION == TrainingConfig.model_fields.keys()
+    assert TRANSLATED.keys() | OF_THE_SESSION | TOGETHER | OF_SEVERAL == TrainingConfig.model_fields.keys()
 
 
 @pytest.mark.parametrize("field", TRANSLATED)
@@ -50,6 +54,15 @@ def test_field_reaches_transformers(field: str, tmp_path: Path) -> None:
     assert any(getattr(default, name) != found[name] for name in found)
 
 
+def test_best_model_is_told_where_there_is_evaluation(tmp_path: Path) -> None:
+    config = TrainingConfig(eval_steps=5, save_steps=10, metric_for_best_model="f1", load_best_model_at_end=True)
+    arguments = training_arguments(config, tmp_path, 3)
+    assert (arguments.metric_for_best_model, arguments.greater_is_better) == ("f1", True)
+    assert arguments.load_best_model_at_end
+    silent = training_arguments(TrainingConfig(metric_for_best_model="f1"), tmp_path, 3)
+    assert (silent.metric_for_best_model, silent.load_best_model_at_end) == (None, False)
+
+
 def test_what_is_not_for_the_user_is_set_for_safety(tmp_path: Path) -> None:
     arguments = training_arguments(TrainingConfig(), tmp_path, 3)
     assert (arguments.seed, arguments.output_dir) == (3, str(tmp_path))
@@ -59,6 +72,21 @@ def test_what_is_not_for_the_user_is_set_for_safety(tmp_path: Path) -> None:
     assert arguments.eval_strategy == "no"
     assert (arguments.max_steps, arguments.num_train_epochs) == (-1, 3.0)
     assert arguments.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_one_process_has_nothing_to_split_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arguments = training_arguments(TrainingConfig(fsdp=True), tmp_path, 3)
+    assert "fsdp is left out: there is one process only" in caplog.text
+    assert not arguments.fsdp
+
+
+def test_a_process_uses_one_device(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: getattr(self, "_n_gpu", 4) or 4))
+    arguments = training_arguments(TrainingConfig(), tmp_path, 3)
+    assert "4 GPUs are there, and this process uses one; start one process for each: torchrun" in caplog.text
+    assert arguments.n_gpu == 1
 
 
 @pytest.mark.parametrize("schedule", ["rewinding", "rewinding_cycles"])

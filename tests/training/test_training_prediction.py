@@ -57,7 +57,7 @@ def test_bfloat16_is_close_and_comes_out_as_float32(model: Any) -> None:
 def test_examples_carry_their_own_teacher_logits(model: Any) -> None:
     data = Reviews(9)
     logits = predict_logits(model, data, PaddingCollator(0))
-    taught = WithTeacherLogits(data, logits)
+    taught = WithTeacherLogits(data, {"logits": logits})
     assert len(taught) == 9
     assert np.array_equal(taught.lengths, data.lengths)
     for index in (0, 4, 8):
@@ -70,4 +70,4 @@ def test_examples_carry_their_own_teacher_logits(model: Any) -> None:
 
 def test_logits_of_other_examples_are_refused() -> None:
     with pytest.raises(DataError, match="there are 3 rows of teacher logits for 9 examples; compute them on these"):
-        WithTeacherLogits(Reviews(9), np.zeros((3, 2), np.float32))
+        WithTeacherLogits(Reviews(9), {"logits": np.zeros((3, 2), np.float32)})

@@ -9,8 +9,8 @@ from rich.console import Console
 from pruneofa.training.progress import ProgressReporter
 
 
-def state(step: int, steps: int = 8, main: bool = True) -> Any:
-    return SimpleNamespace(global_step=step, max_steps=steps, is_world_process_zero=main)
+def state(step: int, steps: int = 8, main: bool = True, tokens: int = 0) -> Any:
+    return SimpleNamespace(global_step=step, max_steps=steps, is_world_process_zero=main, num_input_tokens_seen=tokens)
 
 
 def drive(reporter: ProgressReporter, first: int = 0, main: bool = True) -> None:
@@ -88,3 +88,21 @@ def test_time_left_follows_the_rate(caplog: pytest.LogCaptureFixture, monkeypatc
     with caplog.at_level(logging.INFO):
         reporter.on_step_end(None, state(1_120, 10_000), None)
     assert caplog.messages == ["teach: step 1120 of 10000, 2.00 steps/s, 1:14:00 left"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"), [(7, "0"), (57_000, "950"), (90_000, "1.5k"), (2_100_000, "35k"), (10**9, "17M")]
+)
+def test_tokens_of_this_start_by_the_second(
+    tokens: int, told: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 160.0])
+    monkeypatch.setattr("pruneofa.training.progress.time.monotonic", lambda: next(clock))
+    reporter = ProgressReporter("teach", Console(file=io.StringIO()))
+    reporter.on_train_begin(None, state(30, 60, tokens=5_000_000), None)
+    reporter.on_log(None, state(30, 60), None, logs={"loss": 2.5, "learning_rate": 1.5e-4, "sparsity/actual": 0.85})
+    with caplog.at_level(logging.INFO):
+        reporter.on_step_end(None, state(45, 60, tokens=5_000_000 + tokens), None)
+    assert caplog.messages == [
+        f"teach: step 45 of 60, 0.25 steps/s, {told} tokens/s, 0:01:00 left, loss 2.500, rate 1.50e-04, sparsity 85.0%"
+    ]

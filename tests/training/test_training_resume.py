@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from killed_runs import CASES
-from training_runs import STEPS, TRAINING, folders, make_trainer, outcome, run_to_end
+from training_runs import STEPS, TRAINING, Wrapped, folders, make_trainer, outcome, parts, run_to_end
 
 import pruneofa
 
@@ -81,13 +82,13 @@ def test_trainer_can_be_resumed_within_its_process(uninterrupted: dict[str, dict
     trainer = make_trainer("prune", tmp_path)
     objective, calls = trainer.objective, []
 
-    def interrupting(model: Any, batch: Any) -> Any:
+    def interrupting(objective: Any, model: Any, batch: Any, totals: Any) -> Any:
         calls.append(model.training)
         if sum(calls) == 12:
             raise BrokenOffError
-        return objective(model, batch)
+        return objective(model, batch, totals)
 
-    trainer.objective = interrupting
+    trainer.objective = Wrapped(objective, interrupting)
     with pytest.raises(BrokenOffError):
         trainer.train()
     trainer.objective = objective
@@ -135,3 +136,33 @@ def test_saved_checkpoint_loads_with_plain_from_pretrained(tmp_path: Path) -> No
     zeros = weight == 0
     assert int(zeros.sum()) == int(0.7 * weight.numel())
     assert not bool(torch.signbit(weight[zeros]).any())
+
+
+def test_model_loaded_under_older_names_is_resumed(tmp_path: Path) -> None:
+    """Checkpoints of the original BERT call a norm's weights gamma and beta; the library would save them so again."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForMaskedLM
+
+    made = parts("prune")
+    made["model"].save_pretrained(tmp_path / "older")
+    file = tmp_path / "older" / "model.safetensors"
+    renamed = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for name, value in load_file(file).items()
+    }
+    save_file(renamed, file, metadata={"format": "pt"})
+
+    def trainer(folder: str) -> Any:
+        model = AutoModelForMaskedLM.from_pretrained(tmp_path / "older")
+        changes = {"lr_schedule": None, "pruner": None, "model": model, "objective": made["objective"]}
+        return make_trainer("prune", tmp_path / folder, **changes)
+
+    whole = trainer("run")
+    whole.train()
+    shutil.rmtree(tmp_path / "run" / "checkpoint-10")
+    resumed = trainer("run")
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == STEPS
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert "save_pretrained" not in vars(resumed.model)

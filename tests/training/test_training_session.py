@@ -78,6 +78,36 @@ def test_last_step_is_evaluated_once(tmp_path: Path) -> None:
     assert [entry["step"] for entry in again if "eval_loss" in entry] == [3, 4]
 
 
+@pytest.mark.parametrize("batching", ["padded", "packed"])
+def test_run_goes_on_bit_identical_however_batches_are_made(batching: str, tmp_path: Path) -> None:
+    whole, _ = trained(tmp_path / "whole", batching=batching)
+    trained(tmp_path / "broken", batching=batching)
+    (tmp_path / "broken" / "checkpoint-4" / "model.safetensors").unlink()
+    resumed, _ = trained(tmp_path / "broken", batching=batching)
+    assert same(whole, resumed)
+
+
+def test_packed_run_is_evaluated_as_any_other(tmp_path: Path) -> None:
+    """And without dropout it is the padded run, but for rounding."""
+    logs = [trained(tmp_path / name, batching=name, dropout=0.0)[1] for name in ("padded", "packed")]
+    losses = [[entry["eval_loss"] for entry in log if "eval_loss" in entry] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_packing_is_refused_for_a_task(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"test\.training\.batching is 'packed', which is for pre-training"):
+        train_model(
+            bert(BertForSequenceClassification, 3),
+            TaskLoss(),
+            TRAINING.model_copy(update={"max_steps": 2, "eval_steps": None, "batching": "packed"}),
+            label="test",
+            train_dataset=Reviews(8),
+            pad_token_id=0,
+            checkpoint_dir=tmp_path,
+            seed=0,
+        )
+
+
 def test_run_goes_on_from_the_latest_sound_checkpoint_or_the_one_named(tmp_path: Path) -> None:
     whole, _ = trained(tmp_path / "whole")
     for damaged in ("checkpoint-4", None):
@@ -123,7 +153,7 @@ def test_dropout_reaches_every_layer_and_not_the_saved_settings(family: str) -> 
 def test_settings_of_the_session_have_an_effect(tmp_path: Path) -> None:
     usual, _ = trained(tmp_path / "usual")
     assert not same(usual, trained(tmp_path / "dropout", dropout=0.0)[0])
-    assert not same(usual, trained(tmp_path / "order", group_by_length=False)[0])
+    assert not same(usual, trained(tmp_path / "order", batching="padded")[0])
 
 
 def test_gradient_checkpointing_changes_memory_alone(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def parts(kind: str, dropout: float = 0.1, hardness: float = 0.5) -> dict[str, A
         "model": model,
         "objective": TaskLoss(Distiller(None, config)),
         "pruner": lock,
-        "train_dataset": WithTeacherLogits(Reviews(), logits),
+        "train_dataset": WithTeacherLogits(Reviews(), {"logits": logits}),
         "eval_dataset": Reviews(6, seed=8),
     }
 
@@ -155,6 +155,20 @@ def make_trainer(
         data_collator=PaddingCollator(0),
         **made,
     )
+
+
+class Wrapped:
+    """An objective that goes through `call(objective, model, batch, totals)`."""
+
+    def __init__(self, objective: Any, call: Any) -> None:
+        self._objective = objective
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objective, name)
+
+    def __call__(self, model: nn.Module, batch: Any, totals: Any = None) -> Any:
+        return self._call(self._objective, model, batch, totals)
 
 
 def outcome(trainer: SparseTrainer) -> dict[str, Any]:

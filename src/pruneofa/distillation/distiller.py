@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.features import check_features, feature_loss, use_attention_probabilities
-from pruneofa.distillation.losses import soft_cross_entropy
-from pruneofa.distillation.token_selection import head_on_tokens, select_tokens
+from pruneofa.distillation.inputs import model_inputs, pooling_each_sequence
+from pruneofa.distillation.losses import prediction_loss
+from pruneofa.distillation.token_selection import head_on_tokens, run_to_vocabulary, select_tokens
+from pruneofa.distillation.vocabulary import VocabularyRows
 from pruneofa.errors import ConfigurationError
 
 # Names of logits in the outputs of transformers' models, and their weight: each counts as it is, but start and end
@@ -21,7 +23,6 @@ _LOGITS = {
     "start_logits": 0.5,
     "end_logits": 0.5,
 }
-_MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
 
 
 class Distiller:
@@ -36,7 +37,7 @@ class Distiller:
 
     Args:
         teacher: the dense model; None when every batch carries `teacher_logits` (of the shape of the student's
-            `logits`), computed before.
+            `logits`; in question answering `teacher_start_logits` and `teacher_end_logits`), computed before.
         config: temperature, weights, which tokens, which features.
         student: checked against the teacher now, when given: an explicit layer map is needed where the depths differ.
             Its attention is set to "eager" where attentions are learned from.
@@ -119,29 +120,54 @@ class Distiller:
             student, teacher = student_out[name], teacher_out[name]
             if selection is not None and name in per_token:
                 student, teacher = _selected_rows(student, selection), _selected_rows(teacher, selection)
-            terms.append(_LOGITS[name] * soft_cross_entropy(student, teacher, self.config.temperature))
+            terms.append(_LOGITS[name] * prediction_loss(student, teacher, self.config.temperature))
         if self.config.needs_features:
             terms.append(feature_loss(self.config, student_out, teacher_out, batch))
         return torch.stack(terms).sum()
 
     @torch.no_grad()
+    def teach_to_vocabulary(self, batch: Mapping[str, Tensor], selection: Tensor) -> tuple[Any, VocabularyRows]:
+        """The teacher's output, and its token predictions before the vocabulary's product (see `run_to_vocabulary`).
+
+        Args:
+            batch: what the student is given.
+            selection: boolean, of the shape of `input_ids`: the tokens whose predictions count.
+
+        Raises:
+            ConfigurationError: there is no teacher model and the batch carries no `teacher_logits`.
+        """
+        if self._is_cached(batch):
+            output = {"logits": batch["teacher_logits"]}
+            return output, VocabularyRows(_selected_rows(output["logits"], selection))
+        teacher = self._ready(batch)
+        return run_to_vocabulary(teacher, teacher, batch, selection, **self.feature_arguments)
+
+    @torch.no_grad()
     def _teach(self, batch: Mapping[str, Tensor], selection: Tensor | None) -> Any:
         """The teacher's output, or what of it was computed before."""
-        if "teacher_logits" in batch and not self.config.needs_features:
-            return {"logits": batch["teacher_logits"]}
+        if self._is_cached(batch):
+            return {name: batch[f"teacher_{name}"] for name in _LOGITS if f"teacher_{name}" in batch}
+        teacher = self._ready(batch)
+        with pooling_each_sequence(teacher, batch):
+            if selection is None:
+                return teacher(**model_inputs(batch), **self.feature_arguments)
+            with head_on_tokens(teacher, selection):
+                return teacher(**model_inputs(batch), **self.feature_arguments)
+
+    def _is_cached(self, batch: Mapping[str, Tensor]) -> bool:
+        return any(f"teacher_{name}" in batch for name in _LOGITS) and not self.config.needs_features
+
+    def _ready(self, batch: Mapping[str, Tensor]) -> nn.Module:
+        """The teacher in eval mode, on the device of the batch."""
         if self.teacher is None:
             raise ConfigurationError("this distiller has no teacher model, so each batch must carry `teacher_logits`")
-        inputs = {name: value for name, value in batch.items() if name in _MODEL_INPUTS}
         if self.teacher.training:
             self.teacher.eval()
         # The trainer moves the student to its device, but knows nothing of a teacher.
-        device = next(iter(inputs.values())).device
+        device = next(batch[name].device for name in ("input_ids", "inputs_embeds") if name in batch)
         if next(self.teacher.parameters()).device != device:
             self.teacher.to(device)
-        if selection is None:
-            return self.teacher(**inputs, **self.feature_arguments)
-        with head_on_tokens(self.teacher, selection):
-            return self.teacher(**inputs, **self.feature_arguments)
+        return self.teacher
 
 
 def _selected_rows(logits: Tensor, selection: Tensor) -> Tensor:

@@ -30,6 +30,25 @@ def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperatu
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
+def prediction_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """What a student learns from its teacher's predictions: `soft_cross_entropy`, or of one number its squared error.
+
+    A regression's single output is no logit; a softmax over it would teach nothing.
+
+    Args:
+        student_logits: `[rows, classes]`, or `[rows, 1]` for a number each.
+        teacher_logits: of the same shape.
+        temperature: T > 0; without meaning for numbers.
+
+    Raises:
+        ConfigurationError: the shapes differ.
+    """
+    if student_logits.shape[-1] != 1:
+        return soft_cross_entropy(student_logits, teacher_logits, temperature)
+    _check_same_shape("predictions", student_logits, teacher_logits, "predict a number for the same rows")
+    return F.mse_loss(student_logits.float(), teacher_logits.float())
+
+
 def hidden_cosine(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tensor:
     """`1 - cos` between hidden states of the same token, mean over tokens that are no padding (DistilBERT).
 

@@ -1,4 +1,4 @@
-"""Exact operations on the bits of masked tensors, and masks as packed bits.
+"""Exact operations on the bits of masked tensors, and masks as packed bits. Of sharded ones, on this rank's part.
 
 They work on integer views: a product with a 0/1 mask then gives +0.0 (a float product leaves -0.0, and NaN where a
 gradient overflowed), and is several times faster on a CPU than `torch.where` with a boolean condition.
@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pruneofa.sparsity.shards import local
+
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def set_masked_to_zero(tensor: Tensor, mask: Tensor) -> None:
     """Write +0.0 where `mask` is False, in place; every other entry keeps its bits."""
-    _integers(tensor).mul_(mask)
+    _integers(tensor).mul_(local(mask))
 
 
 def move_masked(tensor: Tensor, mask: Tensor, out: Tensor) -> None:
     """Move what lies under `mask` (False) from `tensor` to `out`; each is +0.0 where the other one has the value."""
-    torch.mul(_integers(tensor), ~mask, out=_integers(out))
+    torch.mul(_integers(tensor), ~local(mask), out=_integers(out))
     _integers(tensor).bitwise_xor_(_integers(out))
 
 
@@ -39,4 +41,4 @@ def unpack_bits(packed: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _integers(tensor: Tensor) -> Tensor:
-    return tensor.detach().view(_INTEGERS[tensor.element_size()])
+    return local(tensor).view(_INTEGERS[tensor.element_size()])

@@ -7,6 +7,7 @@ from fractions import Fraction
 import torch
 
 from pruneofa.sparsity.selection import keep_largest
+from pruneofa.sparsity.shards import is_sharded
 
 Budget = Callable[[Mapping[str, torch.Tensor], float], dict[str, torch.Tensor]]
 
@@ -21,17 +22,24 @@ def prune_count(sparsity: float, size: int) -> int:
 
 def uniform(saliencies: Mapping[str, torch.Tensor], sparsity: float) -> dict[str, torch.Tensor]:
     """Masks that drop the `floor(s*n)` least salient units of every tensor (PruneOFA, section 3)."""
-    return {
-        name: keep_largest([saliency], prune_count(sparsity, saliency.numel()))[0]
-        for name, saliency in saliencies.items()
-    }
+    masks = _select([[saliency] for saliency in saliencies.values()], sparsity)
+    return dict(zip(saliencies, (mask for [mask] in masks), strict=True))
 
 
 def global_(saliencies: Mapping[str, torch.Tensor], sparsity: float) -> dict[str, torch.Tensor]:
     """Masks that drop the `floor(s*N)` least salient units of all tensors together (as oBERT does)."""
-    total = sum(saliency.numel() for saliency in saliencies.values())
-    masks = keep_largest(list(saliencies.values()), prune_count(sparsity, total))
+    [masks] = _select([list(saliencies.values())], sparsity)
     return dict(zip(saliencies, masks, strict=True))
+
+
+def _select(groups: list[list[torch.Tensor]], sparsity: float) -> list[list[torch.Tensor]]:
+    """The same masks whether the tensors lie whole on every rank or split over them."""
+    counts = [prune_count(sparsity, sum(saliency.numel() for saliency in group)) for group in groups]
+    if any(is_sharded(saliency) for group in groups for saliency in group):
+        from pruneofa.sparsity.sharded_selection import keep_largest_over_ranks
+
+        return keep_largest_over_ranks(groups, counts)
+    return [keep_largest(group, count) for group, count in zip(groups, counts, strict=True)]
 
 
 BUDGETS: dict[str, Budget] = {"uniform": uniform, "global": global_}

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 
 import torch
 
+from pruneofa.ranks import is_first
 from pruneofa.sparsity.bits import move_back, move_masked
 from pruneofa.sparsity.masks import MaskSet
+from pruneofa.sparsity.shards import as_shard, is_sharded, laid_out_like, local, same_layout, whole
 
 
 class HiddenValues:
@@ -35,8 +37,8 @@ class HiddenValues:
             return
         for name, values in (self._values or {}).items():
             weight = self._masks.weight(name)
-            if values.device != weight.device or values.dtype != weight.dtype:
-                values = values.to(weight.device, weight.dtype)
+            if not same_layout(values, weight) or values.dtype != weight.dtype:
+                values = laid_out_like(values, weight).to(weight.dtype)
                 assert self._values is not None
                 self._values[name] = values
             move_back(weight, values)
@@ -50,9 +52,9 @@ class HiddenValues:
             return
         for name, weight in self._masks.weights():
             values = self._values.get(name)
-            if values is None or values.device != weight.device or values.dtype != weight.dtype:
-                values = self._values[name] = torch.zeros_like(weight, requires_grad=False)
-            move_masked(weight, self._masks.on_device(name, weight), out=values)
+            if values is None or not same_layout(values, weight) or values.dtype != weight.dtype:
+                values = self._values[name] = as_shard(torch.zeros_like(local(weight)), weight)
+            move_masked(weight, self._masks.fitted(name, weight), out=values)
 
     @contextmanager
     def restored(self) -> Iterator[None]:
@@ -63,6 +65,12 @@ class HiddenValues:
         finally:
             self.hide()
 
+    def fit(self) -> None:
+        """Lie where the weights lie now, after the model was moved, sharded or replaced by a copy."""
+        for name, values in (self._values or {}).items():
+            assert self._values is not None
+            self._values[name] = laid_out_like(values, self._masks.weight(name))
+
     def drop(self) -> None:
         """Forget the values; the masks can't change any more without loss."""
         if self._in_place:
@@ -70,10 +78,16 @@ class HiddenValues:
         self._values = None
 
     def state(self) -> dict[str, torch.Tensor]:
-        """For each module the values under its mask alone, in row-major order, on the CPU."""
-        return {
-            name: values[~self._masks.on_device(name, values)].cpu() for name, values in (self._values or {}).items()
-        }
+        """For each module the values under its mask alone, in row-major order, on the CPU.
+
+        Where weights are split over ranks, every rank must call this, and the first alone gets them.
+        """
+        state = {}
+        for name, values in (self._values or {}).items():
+            all_values, mask = whole(values), whole(self._masks.fitted(name, values))
+            if not is_sharded(values) or is_first():
+                state[name] = all_values[~mask].cpu()
+        return state
 
     def load(self, state: Mapping[str, torch.Tensor] | None) -> None:
         """Continue from `state()`; None when the values were dropped. Needs the masks of that time."""
@@ -84,6 +98,7 @@ class HiddenValues:
         self._values = {}
         for name, packed in state.items():
             weight = self._masks.weight(name)
-            values = torch.zeros_like(weight, requires_grad=False)
-            values[~self._masks.on_device(name, weight)] = packed.to(weight.device, weight.dtype)
-            self._values[name] = values
+            mask = whole(self._masks[name])
+            values = torch.zeros(mask.shape, dtype=weight.dtype, device=mask.device)
+            values[~mask] = packed.to(mask.device, weight.dtype)
+            self._values[name] = laid_out_like(values, weight)

@@ -12,6 +12,7 @@ from pruneofa.sparsity.masks import MaskSet, unwrap, weight_of
 from pruneofa.sparsity.optimizer_hooks import OptimizerHooks
 from pruneofa.sparsity.ownership import current_owner, set_owner
 from pruneofa.sparsity.pruner import Pruner
+from pruneofa.sparsity.shards import whole
 
 
 class PatternLock:
@@ -22,6 +23,7 @@ class PatternLock:
         self.masks = masks
         self._hooks = OptimizerHooks(masks, before=_nothing, after=self._apply)
         set_owner(self.model, self)
+        masks.counts()
         masks.apply()
 
     def attach(self, optimizer: Optimizer) -> None:
@@ -33,6 +35,17 @@ class PatternLock:
     def detach(self) -> None:
         """Remove all hooks. The zeros stay until something else changes them."""
         self._hooks.detach()
+
+    def move_to(self, model: nn.Module) -> None:
+        """Lock `model`, a copy of the model so far, in its place; attach an optimizer of it after this.
+
+        Where either is sharded, every rank must call this.
+        """
+        self.detach()
+        self.model = unwrap(model)
+        self.masks.move_to(self.model)
+        self.masks.apply()
+        set_owner(self.model, self)
 
     # Of the lock itself: as long as an optimizer is hooked, the lock is alive and can be found.
     def _apply(self) -> None:
@@ -59,7 +72,7 @@ class PatternLock:
 
     def state_dict(self) -> dict[str, Any]:
         """The masks, one bit a weight."""
-        return {"masks": {name: pack_bits(self.masks[name]) for name in self.masks}}
+        return {"masks": {name: pack_bits(whole(self.masks[name])) for name in self.masks}}
 
 
 def lock_pattern(model: nn.Module, optimizer: Optimizer | None = None) -> PatternLock:
@@ -78,9 +91,9 @@ def lock_pattern(model: nn.Module, optimizer: Optimizer | None = None) -> Patter
     inner, owner = unwrap(model), current_owner(model)
     if owner is None:
         names = [*encoder_linears(inner), *pooler_linears(inner)]
-        found = {name: weight_of(inner, name).detach() != 0 for name in names}
+        found = {name: whole(weight_of(inner, name)) != 0 for name in names}
     else:
-        found = {name: owner.masks[name] for name in owner.masks}
+        found = {name: whole(owner.masks[name]) for name in owner.masks}
     sparse = {name: mask for name, mask in found.items() if not bool(mask.all())}
     if not sparse:
         raise ConfigurationError(

@@ -8,13 +8,14 @@ from torch import nn
 
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.bits import pack_bits, set_masked_to_zero
+from pruneofa.sparsity.shards import laid_out_like, same_layout, whole, zeros_over_ranks
 
 
 class MaskSet:
     """One boolean mask (True: the weight stays) for each pruned module of a model; one byte a weight.
 
     Weights are looked up by module name whenever they are needed and never kept, so that wrapping or sharding the
-    model may replace them.
+    model may replace them. A mask follows its weight: it is moved, split over ranks or made whole as that is.
 
     Args:
         model: the model inside any wrapper, see `unwrap`.
@@ -24,6 +25,7 @@ class MaskSet:
     def __init__(self, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
         self._model = model
         self._masks = dict(masks)
+        self._counts: dict[str, tuple[int, int]] | None = None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._masks)
@@ -36,6 +38,11 @@ class MaskSet:
 
     def __setitem__(self, name: str, mask: torch.Tensor) -> None:
         self._masks[name] = mask
+        self._counts = None
+
+    def move_to(self, model: nn.Module) -> None:
+        """Be the masks of `model`, a copy of the model so far, instead."""
+        self._model = model
 
     def weight(self, name: str) -> nn.Parameter:
         """The weight that the module `name` has now."""
@@ -49,7 +56,7 @@ class MaskSet:
     def apply(self) -> None:
         """Set every masked weight to +0.0."""
         for name, weight in self.weights():
-            set_masked_to_zero(weight, self.on_device(name, weight))
+            set_masked_to_zero(weight, self.fitted(name, weight))
 
     def mask_gradients(self) -> None:
         """Set the gradient of every masked weight to zero, where there is one."""
@@ -59,18 +66,31 @@ class MaskSet:
     def mask_gradient(self, name: str, weight: torch.Tensor) -> None:
         """Set the gradient of `weight`, that of the module `name`, to zero under its mask, where there is one."""
         if weight.grad is not None:
-            set_masked_to_zero(weight.grad, self.on_device(name, weight.grad))
+            set_masked_to_zero(weight.grad, self.fitted(name, weight.grad))
 
-    def on_device(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """The mask of `name` on the device of `like`; moved once when the model has moved."""
+    def fit(self) -> None:
+        """Fit every mask to its weight now, rather than when it is needed next."""
+        for name, weight in self.weights():
+            self.fitted(name, weight)
+
+    def fitted(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        """The mask of `name` on the device of `like` and split over ranks as it is; changed once when the model has."""
         mask = self._masks[name]
-        if mask.device != like.device:
-            mask = self._masks[name] = mask.to(like.device)
+        if not same_layout(mask, like):
+            mask = self._masks[name] = laid_out_like(mask, like)
         return mask
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """For each module the number of zeros that its mask holds, and of its weights."""
-        return {name: (mask.numel() - int(mask.sum()), mask.numel()) for name, mask in self._masks.items()}
+        """For each module the number of zeros that its mask holds, and of its weights, over all ranks.
+
+        Counted once for each selection: after one whose masks are split every rank must ask at the same place, as
+        `Pruner` and `PatternLock` do at once.
+        """
+        if self._counts is None:
+            zeros = zeros_over_ranks(list(self._masks.values()))
+            sizes = [mask.numel() for mask in self._masks.values()]
+            self._counts = dict(zip(self._masks, zip(zeros, sizes, strict=True), strict=True))
+        return dict(self._counts)
 
     def sparsity(self) -> float:
         """Share of masked weights over all modules."""
@@ -78,11 +98,14 @@ class MaskSet:
         return sum(zeros for zeros, _ in counts) / max(1, sum(size for _, size in counts))
 
     def digest(self) -> str:
-        """SHA-256 over all masks in order, for comparing ranks."""
+        """SHA-256 over all masks in order, for comparing ranks; the same however they are split.
+
+        Where they are, every rank must call this; one mask at a time is gathered.
+        """
         state = hashlib.sha256()
         for name, mask in self._masks.items():
             state.update(f"{name} {tuple(mask.shape)}\n".encode())
-            state.update(pack_bits(mask).numpy().tobytes())
+            state.update(pack_bits(whole(mask)).numpy().tobytes())
         return state.hexdigest()
 
 

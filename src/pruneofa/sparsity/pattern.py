@@ -24,7 +24,7 @@ class Unstructured:
 
     def expand(self, unit_mask: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         """Return `unit_mask` in `shape`."""
-        return unit_mask.reshape(shape)
+        return unit_mask if unit_mask.shape == shape else unit_mask.reshape(shape)
 
 
 PATTERNS: dict[str, Pattern] = {"unstructured": Unstructured()}

@@ -18,6 +18,7 @@ from pruneofa.sparsity.pattern import PATTERNS
 from pruneofa.sparsity.ranks import check_ranks_agree
 from pruneofa.sparsity.saliency import SALIENCIES
 from pruneofa.sparsity.schedule import is_update, sparsity_at
+from pruneofa.sparsity.shards import whole
 from pruneofa.sparsity.targets import target_modules
 
 _STATE_KEYS = ("completed_steps", "frozen", "shapes", "masks", "hidden")
@@ -58,6 +59,7 @@ class Pruner:
             name: torch.ones(weight.shape, dtype=torch.bool, device=weight.device) for name, weight in weights.items()
         }
         self.masks = MaskSet(self.model, masks)
+        self.masks.counts()
         self._hidden = HiddenValues(self.masks)
         self._hooks = OptimizerHooks(self.masks, before=self._restore, after=self._hide)
         set_owner(self.model, self)
@@ -79,6 +81,18 @@ class Pruner:
     def detach(self) -> None:
         """Remove all hooks. Masks and weights stay as they are."""
         self._hooks.detach()
+
+    def move_to(self, model: nn.Module) -> None:
+        """Go on with `model`, a copy of the model so far, in its place; attach an optimizer of it after this.
+
+        Where either is sharded, every rank must call this.
+        """
+        self.detach()
+        self.model = unwrap(model)
+        self.masks.move_to(self.model)
+        self.masks.fit()
+        self._hidden.fit()
+        set_owner(self.model, self)
 
     @property
     def attached(self) -> bool:
@@ -141,15 +155,20 @@ class Pruner:
             units = {name: pattern.unit_saliency(saliency(weight)) for name, weight in self.masks.weights()}
             for name, unit_mask in BUDGETS[self.config.scope](units, self.target).items():
                 self.masks[name] = pattern.expand(unit_mask, self.masks.weight(name).shape)
+        self.masks.counts()
         check_ranks_agree(self.masks, self.completed_steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Clock, masks (one bit a weight) and, until the masks are frozen, the values under them (those alone)."""
+        """Clock, masks (one bit a weight) and, until the masks are frozen, the values under them (those alone).
+
+        The same however the weights are split over ranks; every rank must call this then, and the first alone gets the
+        values.
+        """
         return {
             "completed_steps": self.completed_steps,
             "frozen": self.frozen,
             "shapes": {name: list(self.masks[name].shape) for name in self.masks},
-            "masks": {name: pack_bits(self.masks[name]) for name in self.masks},
+            "masks": {name: pack_bits(whole(self.masks[name])) for name in self.masks},
             "hidden": self._hidden.state(),
         }
 
@@ -161,9 +180,11 @@ class Pruner:
         """
         masks = self._checked_masks(state)
         for name, mask in masks.items():
-            self.masks[name] = mask.to(self.masks.weight(name).device)
+            self.masks[name] = mask
+        self.masks.counts()
         self.completed_steps = int(state["completed_steps"])
         self._hidden.load(None if state["frozen"] else state["hidden"])
+        self.masks.fit()
 
     def _checked_masks(self, state: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The unpacked masks of a state that fits this pruner."""

@@ -43,6 +43,10 @@ class SparseTrainingCallback(TrainerCallback):  # type: ignore[misc]
             # The epoch is a fraction of steps; at a boundary it may lie a rounding error below the whole number.
             self._trainer.batch_sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the batches of a step from its first."""
+        self._trainer.batches_of_step = 0
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Advance the pruning schedule after each optimizer step."""
         if self._trainer.pruner is not None:

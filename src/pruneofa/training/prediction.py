@@ -1,7 +1,7 @@
-"""A model's logits over a data set, and a teacher's kept beside the examples."""
+"""A model's predictions over a data set, and a teacher's kept beside the examples."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from pruneofa.errors import DataError
 
-_TARGETS = ("labels", "teacher_logits")
+_TARGETS = ("labels", "start_positions", "end_positions")
+FloatArray = npt.NDArray[np.float32]
 
 
-@torch.no_grad()
 def predict_logits(
     model: nn.Module,
     dataset: Any,
@@ -23,13 +23,28 @@ def predict_logits(
     *,
     batch_size: int = 64,
     bfloat16: bool = False,
-) -> npt.NDArray[np.float32]:
-    """Logits `[examples, classes]` in the data set's order; the model is in eval mode and back.
+) -> FloatArray:
+    """Logits `[examples, classes]` in the data set's order; see `predict`."""
+    return np.stack(predict(model, dataset, collator, ("logits",), batch_size=batch_size, bfloat16=bfloat16)["logits"])
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    dataset: Any,
+    collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
+    names: Sequence[str],
+    *,
+    batch_size: int = 64,
+    bfloat16: bool = False,
+) -> dict[str, list[FloatArray]]:
+    """What a model predicts, by name of its output, each a row for every example; the model is in eval mode and back.
 
     Args:
-        model: a model whose output has `logits` of one row for each example.
+        model: a model whose output has `names`, each with one row for each example.
         dataset: with `lengths`; batches hold examples of similar lengths.
         collator: makes a batch of examples.
+        names: "logits", or "start_logits" and "end_logits", whose rows are as long as their example.
         batch_size: examples in a batch.
         bfloat16: compute products in bfloat16.
     """
@@ -38,18 +53,22 @@ def predict_logits(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    rows: dict[int, npt.NDArray[np.float32]] = {}
+    rows: dict[str, list[Any]] = {name: [None] * len(order) for name in names}
     precision = torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collator)
     try:
         with precision:
             for indices, batch in zip(batches, loader, strict=True):
-                inputs = {name: value.to(device) for name, value in batch.items() if name not in _TARGETS}
-                logits = model(**inputs).logits.float().cpu().numpy()
-                rows.update(zip(indices, logits, strict=True))
+                output = model(**{name: value.to(device) for name, value in batch.items() if _is_input(name)})
+                for name in names:
+                    predicted = output[name].float().cpu().numpy()
+                    # A row for each token is cut to the example's own, without the padding.
+                    by_token = predicted.ndim == 2 and name != "logits"
+                    for index, row in zip(indices, predicted, strict=True):
+                        rows[name][index] = row[: dataset.lengths[index]].copy() if by_token else row
     finally:
         model.train(was_training)
-    return np.stack([rows[index] for index in range(len(rows))])
+    return rows
 
 
 class WithTeacherLogits(Dataset[dict[str, Any]]):
@@ -57,24 +76,31 @@ class WithTeacherLogits(Dataset[dict[str, Any]]):
 
     Args:
         dataset: the examples; its teacher saw them without dropout, so its answer never changes.
-        logits: `[examples, classes]`, in the data set's order.
+        logits: for each name of the teacher's output ("logits", "start_logits" ...) a row for every example, in the
+            data set's order; an example carries it as `teacher_logits`, `teacher_start_logits` ...
 
     Raises:
         DataError: there are more or fewer logits than examples.
     """
 
-    def __init__(self, dataset: Any, logits: npt.NDArray[np.float32]) -> None:
-        if len(dataset) != len(logits):
-            raise DataError(
-                f"there are {len(logits)} rows of teacher logits for {len(dataset)} examples; compute them on these"
-            )
+    def __init__(self, dataset: Any, logits: Mapping[str, Sequence[FloatArray] | FloatArray]) -> None:
+        for rows in logits.values():
+            if len(dataset) != len(rows):
+                raise DataError(
+                    f"there are {len(rows)} rows of teacher logits for {len(dataset)} examples; compute them on these"
+                )
         self._dataset = dataset
         self._logits = logits
         self.lengths = dataset.lengths
 
     def __len__(self) -> int:
-        return len(self._logits)
+        return len(self._dataset)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index = key[1] if isinstance(key, tuple) else key
-        return {**self._dataset[key], "teacher_logits": self._logits[index].tolist()}
+        taught = {f"teacher_{name}": rows[index].tolist() for name, rows in self._logits.items()}
+        return {**self._dataset[key], **taught}
+
+
+def _is_input(name: str) -> bool:
+    return name not in _TARGETS and not name.startswith("teacher_")

@@ -13,9 +13,17 @@ from pruneofa.sparsity.pruner import Pruner
 _FORMAT = "pruneofa-pruner-1"
 
 
-def save_pruner(pruner: Pruner, path: Path) -> None:
-    """Write `pruner.state_dict()`."""
+def save_pruner(pruner: Pruner, path: Path, *, write: bool = True) -> None:
+    """Write `pruner.state_dict()`.
+
+    Args:
+        pruner: whose state.
+        path: the file.
+        write: False on all ranks but the first, which must call this too where weights are split over them.
+    """
     state = pruner.state_dict()
+    if not write:
+        return
     tensors = {f"{kind}:{name}": tensor for kind in ("masks", "hidden") for name, tensor in state[kind].items()}
     scalars = {key: value for key, value in state.items() if key not in ("masks", "hidden")}
     order = {kind: list(state[kind]) for kind in ("masks", "hidden")}

@@ -63,6 +63,17 @@ _MULTIPLIERS = {"rewinding": sawtooth_multiplier, "rewinding_cycles": cyclic_mul
 REWINDING_SCHEDULES = tuple(_MULTIPLIERS)
 
 
+def multiplier_of(kind: str, step: int, **schedule: int) -> float:
+    """The multiplier of a rewinding schedule after `step` steps; further arguments as of `get_rewinding_schedule`.
+
+    Raises:
+        ConfigurationError: the kind is unknown.
+    """
+    if kind not in _MULTIPLIERS:
+        raise ConfigurationError(f"lr_scheduler_type is {kind!r}; allowed: {', '.join(REWINDING_SCHEDULES)}")
+    return _MULTIPLIERS[kind](step, **schedule)
+
+
 def get_rewinding_schedule(
     optimizer: Optimizer,
     kind: str,

@@ -1,6 +1,8 @@
 """One training run from data set to trained model: set up, continued where it was broken off, reported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,19 @@ from torch import nn
 
 from pruneofa.data.batching import EpochBatchSampler, PaddingCollator
 from pruneofa.errors import ConfigurationError
+from pruneofa.ranks import on_first, world_size
 from pruneofa.sparsity.lock import PatternLock
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.training.checkpoints import latest_checkpoint
-from pruneofa.training.config import TrainingConfig, training_arguments
+from pruneofa.training.compilation import compiled_layers
+from pruneofa.training.config import TrainingConfig, training_arguments, uses_fsdp
+from pruneofa.training.distributed import batch_size_of_run
+from pruneofa.training.fsdp import stand_in
 from pruneofa.training.objectives import Objective
+from pruneofa.training.packed import check_packing, packing
 from pruneofa.training.progress import ProgressReporter
 from pruneofa.training.rewinding import REWINDING_SCHEDULES
+from pruneofa.training.trackers import TENSORBOARD_FOLDER, keep_tensorboard_files
 from pruneofa.training.trainer import SparseTrainer
 
 
@@ -33,6 +41,7 @@ def train_model(
     freeze_observers_step: int | None = None,
     compute_metrics: Callable[[Any], dict[str, float]] | None = None,
     resume_from_checkpoint: str | Path | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> list[dict[str, Any]]:
     """Train `model` in place.
 
@@ -50,12 +59,13 @@ def train_model(
         freeze_observers_step: for quantization-aware training.
         compute_metrics: of the predictions on `eval_dataset`; without it the loss alone is evaluated.
         resume_from_checkpoint: continue from this one instead.
+        callbacks: further ones of transformers' Trainer.
 
     Returns:
         The log: one mapping for each logged step.
 
     Raises:
-        ConfigurationError: `eval_steps` without `eval_dataset`; see also `SparseTrainer`.
+        ConfigurationError: `eval_steps` without `eval_dataset`, or batches packed for a task; see also `SparseTrainer`.
         CheckpointError: see `SparseTrainer.train`.
         TrainingDivergedError: see `SparseTrainer.train`.
     """
@@ -66,35 +76,64 @@ def train_model(
     set_dropout(model, config.dropout)
     if config.gradient_checkpointing:
         _recompute_activations(model)
-    rewinding = config.lr_scheduler_type in REWINDING_SCHEDULES
     progress = ProgressReporter(label)
-    trainer = SparseTrainer(
-        model=model,
-        args=training_arguments(config, checkpoint_dir, seed),
-        objective=objective,
-        pruner=pruner,
-        lr_schedule=config.lr_scheduler_type if rewinding else None,
-        batch_sampler=EpochBatchSampler(
-            train_dataset.lengths,
-            config.per_device_train_batch_size,
-            seed,
-            drop_last=len(train_dataset) >= config.per_device_train_batch_size,
-            group_by_length=config.group_by_length,
-        ),
-        freeze_observers_step=freeze_observers_step,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        data_collator=PaddingCollator(pad_token_id),
-        compute_metrics=compute_metrics,
-        callbacks=[progress],
-    )
-    try:
-        trainer.train(resume_from_checkpoint or latest_checkpoint(checkpoint_dir))
-        if eval_dataset is not None and not _was_evaluated(trainer):
-            trainer.evaluate()
-    finally:
-        progress.close()
+    arguments = training_arguments(config, checkpoint_dir, seed)
+    arguments.run_name = label
+    latest = partial(latest_checkpoint, checkpoint_dir)
+    checkpoint = Path(resume_from_checkpoint) if resume_from_checkpoint else on_first(latest)
+    with (
+        stand_in(model, pruner) if uses_fsdp(config) else nullcontext(model) as trained,
+        _prepared(trained, objective, config, label, pad_token_id, train_dataset) as train_collator,
+    ):
+        trainer = SparseTrainer(
+            model=trained,
+            args=arguments,
+            objective=objective,
+            pruner=pruner,
+            lr_schedule=config.lr_scheduler_type if config.lr_scheduler_type in REWINDING_SCHEDULES else None,
+            batch_sampler=_batch_sampler(config, train_dataset, seed, checkpoint),
+            freeze_observers_step=freeze_observers_step,
+            fsdp={"reshard_after_forward": config.fsdp_reshard_after_forward} if uses_fsdp(config) else None,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            train_collator=train_collator,
+            data_collator=PaddingCollator(pad_token_id),
+            compute_metrics=compute_metrics,
+            callbacks=[progress, *callbacks],
+        )
+        keep_tensorboard_files(trainer, checkpoint_dir.parent / TENSORBOARD_FOLDER)
+        try:
+            trainer.train(checkpoint)
+            if eval_dataset is not None and not _was_evaluated(trainer):
+                trainer.evaluate()
+        finally:
+            progress.close()
     return list(trainer.state.log_history)
+
+
+def _batch_sampler(config: TrainingConfig, dataset: Any, seed: int, checkpoint: Path | None) -> EpochBatchSampler:
+    size = batch_size_of_run(config.per_device_train_batch_size, world_size(), checkpoint)
+    bucketed = config.batching == "bucketed"
+    return EpochBatchSampler(dataset.lengths, size, seed, drop_last=len(dataset) >= size, group_by_length=bucketed)
+
+
+@contextmanager
+def _prepared(
+    model: nn.Module, objective: Objective, config: TrainingConfig, label: str, pad_token_id: int, train_dataset: Any
+) -> Iterator[Any]:
+    """Within the block student and teacher run as `config` says; what makes batches of training examples."""
+    distiller = getattr(objective, "distiller", None)
+    teacher = getattr(distiller, "teacher", None)
+    models = [model] if teacher is None else [model, teacher]
+    with ExitStack() as stack:
+        if config.torch_compile:
+            stack.enter_context(compiled_layers(models))
+        if config.batching != "packed":
+            yield PaddingCollator(pad_token_id)
+            return
+        takes_packed = getattr(objective, "takes_packed", False)
+        check_packing(label, takes_packed=takes_packed, distillation=None if distiller is None else distiller.config)
+        yield stack.enter_context(packing(models, pad_token_id, int(max(train_dataset.lengths))))
 
 
 def _recompute_activations(model: Any) -> None:
@@ -106,6 +145,8 @@ def _recompute_activations(model: Any) -> None:
 def _was_evaluated(trainer: SparseTrainer) -> bool:
     """Whether the model as it is now was evaluated: with `eval_steps` the loop does so after the last step."""
     last = trainer.state.global_step
+    if trainer.args.load_best_model_at_end and trainer.state.best_global_step not in (None, last):
+        return False
     return any("eval_loss" in entry and entry["step"] == last for entry in trainer.state.log_history)
 
 

@@ -1,34 +1,36 @@
 """Transformers' Trainer joined with pruner or lock, distiller and quantizer, and safe against being killed."""
 
-import json
 import math
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 
-from pruneofa.atomic import write_json
-from pruneofa.errors import CheckpointError, ConfigurationError, PruneofaError
+from pruneofa.errors import CheckpointError, ConfigurationError
+from pruneofa.ranks import joint_ranges, on_first
 from pruneofa.sparsity.lock import PatternLock
+from pruneofa.sparsity.masks import unwrap
 from pruneofa.sparsity.pruner import Pruner
+from pruneofa.sparsity.shards import whole
 from pruneofa.training import checkpoints
 from pruneofa.training.callback import SparseTrainingCallback
+from pruneofa.training.distributed import DistributedTrainer
+from pruneofa.training.divergence import Key, TrainingDivergedError, diverged, keys_of_step
 from pruneofa.training.objectives import Objective
 from pruneofa.training.pruner_file import load_pruner, save_pruner
 from pruneofa.training.rewinding import REWINDING_SCHEDULES, get_rewinding_schedule
 
+__all__ = ["SparseTrainer", "TrainingDivergedError"]
+
 _PRUNER_NAME = "pruner.safetensors"
 
 
-class TrainingDivergedError(PruneofaError, ArithmeticError):
-    """The loss or its gradient is no longer a finite number."""
-
-
-class SparseTrainer(Trainer):  # type: ignore[misc]
+class SparseTrainer(DistributedTrainer):
     """A Trainer whose model keeps its zeros and whose runs end the same however often they are killed.
 
     Args:
@@ -37,8 +39,10 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         lr_schedule: "rewinding" or "rewinding_cycles"; None for the library's own of `args`.
         batch_sampler: yields lists of dataset keys; an order that is a pure function of seed and epoch, so that a
             resumed run sees what an uninterrupted one would have. Without it the library's own order is used, which
-            makes no such promise.
+            makes no such promise. Of several processes each yields the same whole batches, and takes its share.
         freeze_observers_step: step from which the ranges of quantized activations rest.
+        fsdp: settings of `pruneofa.training.fsdp.shard`, which then splits the model when training begins; None: not.
+        train_collator: makes batches of training examples (default: `data_collator`, which evaluation uses).
         **kwargs: of `transformers.Trainer`.
 
     Raises:
@@ -53,6 +57,8 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         lr_schedule: str | None = None,
         batch_sampler: Any = None,
         freeze_observers_step: int | None = None,
+        fsdp: Mapping[str, bool] | None = None,
+        train_collator: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,10 +74,14 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         self.lr_schedule = lr_schedule
         self.lr_scheduler: Any
         self.batch_sampler = batch_sampler
-        # Our objectives return a mean over the batch, so the loop must divide by the accumulation steps itself.
+        self.fsdp = fsdp
+        self.train_collator = train_collator or self.data_collator
+        # The loop divides by the accumulation steps; `compute_loss` takes that back where our own totals have done it.
         self.model_accepts_loss_kwargs = False
         self.part_sums: dict[str, float] = {}
         self.part_steps = 0.0
+        self.batches_of_step = 0
+        self._train_loader: Any = None
         self._staging: Path | None = None
         self._resumed_from: Path | None = None
         teacher = getattr(getattr(objective, "distiller", None), "teacher", None)
@@ -84,14 +94,8 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         """Batches in the order of `batch_sampler`, from keys that carry the epoch."""
         if self.batch_sampler is None:
             return super().get_train_dataloader()
-        loader: DataLoader[Any] = DataLoader(
-            self.train_dataset,
-            batch_sampler=self.batch_sampler,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(loader)
+        self._train_loader = self.share_batches(self.batch_sampler, self.train_collator)
+        return self._train_loader
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The rewinding schedule where one is asked for, else the library's own."""
@@ -115,15 +119,36 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], dict[str, float] | None]:
+        """The batches of a step, and how much they and those of the other processes hold of what losses are means over.
+
+        Divided by these totals, the gradient of a step is that of one big batch, however the batch is cut.
+        """
+        batches, _ = super().get_batch_samples(*args, **kwargs)
+        if len(batches) < 2 and self.args.world_size < 2:
+            return batches, None
+        counts = [self.objective.counts(batch) for batch in batches]
+        names = sorted(counts[0]) if counts else []
+        sums = [sum(float(count[name]) for count in counts) for name in names]
+        summed = self.accelerator.reduce(torch.tensor(sums, device=self.args.device, dtype=torch.float64))
+        return batches, dict(zip(names, summed.tolist(), strict=True))
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The objective's loss; its parts are added up until they are logged."""
+        totals: dict[str, float] | None = num_items_in_batch if model.training else None
         # The library gives the student's forward pass the run's precision; the teacher's is to have the same.
-        with self.accelerator.autocast():
-            loss, output, parts = self.objective(model, inputs)
+        with self.accelerator.autocast(), joint_ranges(model.training):
+            loss, output, parts = self.objective(model, inputs, totals)
+        if totals is not None:
+            # What follows divides by the batches of a step, and gradients become means over processes.
+            scale = self.current_gradient_accumulation_steps * self.accelerator.num_processes
+            loss, parts = loss * scale, {name: part * scale for name, part in parts.items()}
         if model.training:
-            self._check_finite("loss", float(loss.detach()))
+            self.batches_of_step += 1
+            if not math.isfinite(value := float(loss.detach())):
+                raise self._diverged("loss", value, self._keys_of_step()[self.batches_of_step - 1 :][:1])
             share = 1.0 / self.current_gradient_accumulation_steps
             self.part_steps += share
             for name, part in parts.items():
@@ -138,7 +163,7 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the loss's parts and the sparsity to what is logged."""
         if "loss" in logs:
-            for name, value in self.part_sums.items():
+            for name, value in self._over_processes(self.part_sums).items():
                 logs[name] = value / self.part_steps
             self.part_sums, self.part_steps = {}, 0.0
             if self.pruner is not None:
@@ -146,7 +171,8 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
                 logs["sparsity/actual"] = self.pruner.sparsity
         if "train_loss" in logs:
             # The sum goes on over interruptions, so it is divided by all steps, not by those since the last start.
-            logs["train_loss"] = self._total_loss_scalar / max(1, self.state.global_step)
+            total = self._over_processes({"loss": self._total_loss_scalar})["loss"]
+            logs["train_loss"] = total / max(1, self.state.global_step)
         super().log(logs, start_time)
 
     def train(self, resume_from_checkpoint: str | Path | bool | None = None, **kwargs: Any) -> Any:
@@ -164,7 +190,7 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         """
         if self.args.should_save:
             checkpoints.remove_staging(self.args.output_dir)
-        self._resumed_from = self._choose_checkpoint(resume_from_checkpoint)
+        self._resumed_from = on_first(partial(self._choose_checkpoint, resume_from_checkpoint))
         source = None if self._resumed_from is None else str(self._resumed_from)
         try:
             output = super().train(resume_from_checkpoint=source, **kwargs)
@@ -192,21 +218,35 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         super()._run_epoch(*args, **kwargs)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm)
-        if not self.args.fp16:  # there a scaler expects overflows and skips the step
-            self._check_finite("gradient's norm", float(norm))
+        norm = whole(super()._get_grad_norm(model, grad_norm))
+        # With fp16 a scaler expects overflows and skips the step.
+        if not self.args.fp16 and not math.isfinite(value := float(norm)):
+            raise self._diverged("gradient's norm", value, self._keys_of_step())
         return norm
 
-    def _check_finite(self, what: str, value: float) -> None:
-        """Stop before a step that would spoil the weights, and the checkpoints after it."""
-        if math.isfinite(value):
-            return
-        sound = checkpoints.latest_checkpoint(self.args.output_dir)
-        raise TrainingDivergedError(
-            f"step {self.state.global_step + 1}: the {what} is {value}; "
-            + ("no checkpoint was written before. " if sound is None else f"the last sound checkpoint is {sound}. ")
-            + "Lower learning_rate or raise warmup_ratio, and start anew"
+    def _keys_of_step(self) -> list[list[Key]]:
+        """Keys of this process's batches of the step under way; none where the order of examples is not ours."""
+        if self.batch_sampler is None:
+            return []
+        return keys_of_step(self._train_loader, self.state.global_step, self.args.gradient_accumulation_steps)
+
+    def _diverged(self, what: str, value: float, batches: list[list[Key]]) -> TrainingDivergedError:
+        """The error that stops the run before a step that would spoil the weights, and the checkpoints after it."""
+        return diverged(
+            what,
+            value,
+            step=self.state.global_step,
+            keys=[key for batch in batches for key in batch],
+            dataset=self.train_dataset,
+            checkpoint=checkpoints.latest_checkpoint(self.args.output_dir),
         )
+
+    def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
+        """Count tokens that are no padding, over all processes; without a mask of this form nothing is padding."""
+        mask = inputs.get("attention_mask")
+        tokens = inputs["input_ids"].numel() if mask is None or mask.dim() != 2 else mask.count_nonzero()
+        counted = torch.as_tensor(tokens, device=self.args.device, dtype=torch.int64)
+        self.state.num_input_tokens_seen += int(self.accelerator.gather(counted).sum())
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse what the library only warns of: a resumed run must have every weight of the one that was killed."""
@@ -235,6 +275,8 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
             self.accelerator.wait_for_everyone()  # each rank puts its own state into the folder
             if self.args.should_save:
                 self._publish(staged, output_dir / staged.name)
+        except torch.distributed.DistError:
+            raise
         except (OSError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"the checkpoint of step {step} can't be written to {output_dir}: {error}. The last sound one is "
@@ -246,20 +288,39 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
                 checkpoints.remove_staging(output_dir)
         self.accelerator.wait_for_everyone()
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Under the names that the weights have in memory, since resuming looks for those.
+
+        The library would write those of the file that the model was loaded from, such as BERT's old LayerNorm.gamma.
+        """
+        model = unwrap(self.model)
+        if not isinstance(model, PreTrainedModel):
+            super()._save(output_dir, state_dict)
+            return
+        model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            del model.save_pretrained
+
+    def _over_processes(self, values: dict[str, float]) -> dict[str, float]:
+        """The mean of each value over processes."""
+        if self.args.world_size == 1 or not values:
+            return values
+        own = torch.tensor(list(values.values()), device=self.args.device, dtype=torch.float64)
+        return dict(zip(values, self.accelerator.reduce(own, "mean").tolist(), strict=True))
+
     def _publish(self, staged: Path, final: Path) -> None:
         if self.state.best_model_checkpoint == str(staged):
             self.state.best_model_checkpoint = str(final)
             self.state.save_to_json(str(staged / "trainer_state.json"))
-        if isinstance(self.pruner, Pruner):
-            save_pruner(self.pruner, staged / _PRUNER_NAME)
         checkpoints.seal(staged, self.state.global_step)
         checkpoints.publish(staged, final)
-        checkpoints.rotate(final, self.args.save_total_limit or 2**31, self.state.best_model_checkpoint)
-
-    def _accumulators(self, folder: Path) -> Path:
-        return folder / f"accumulators-{self.args.process_index}.json"
+        checkpoints.rotate(final, self.args.save_total_limit or 2**31, self.best_checkpoint)
 
     def _save_own_state(self, folder: Path) -> None:
+        if isinstance(self.pruner, Pruner):
+            save_pruner(self.pruner, folder / _PRUNER_NAME, write=self.args.should_save)
         state = {
             "total_loss": self._total_loss_scalar,
             "loss_since_log": float(self._tr_loss),
@@ -267,24 +328,29 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
             "part_sums": self.part_sums,
             "part_steps": self.part_steps,
         }
-        write_json(self._accumulators(folder), state)
+        self._save_of_ranks(folder, state)
+
+    def _load_pruner(self, folder: Path) -> None:
+        if isinstance(self.pruner, Pruner):
+            load_pruner(self.pruner, folder / _PRUNER_NAME)
 
     def load_own_state(self) -> None:
         """Restore pruner and loss accumulators, if resuming; called when the loop has set its own counters."""
         self.part_sums, self.part_steps = {}, 0.0
         folder = self._resumed_from
         if folder is None:
+            self._begin_random_numbers()
             return
-        if isinstance(self.pruner, Pruner):
-            load_pruner(self.pruner, folder / _PRUNER_NAME)
+        if (best := self.best_checkpoint) is not None:  # also where the run's folder was moved
+            self.state.best_model_checkpoint = str(best)
+        self._load_pruner(folder)
+        state = self._load_of_ranks(folder)
         try:
-            state = json.loads(self._accumulators(folder).read_text(encoding="utf-8"))
             self._total_loss_scalar = state["total_loss"]
             self._tr_loss = torch.tensor(state["loss_since_log"], device=self.args.device)
             self._globalstep_last_logged = state["last_logged_step"]
             self.part_sums, self.part_steps = state["part_sums"], state["part_steps"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{self._accumulators(folder)}: no readable loss accumulators ({error}); resume with as many processes "
-                "as wrote the checkpoint, or from an earlier one"
+                f"checkpoint {folder}: no readable loss accumulators ({error}); resume from an earlier one"
             ) from error
