@@ -5,22 +5,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pruneofa.quantization.activations import ActivationQuantizer
 from pruneofa.quantization.config import QuantizationConfig
-from pruneofa.quantization.fake import (
-    ActivationQuantizer,
-    WeightQuantizer,
-    fake_quantize,
-    fake_quantize_weight,
-    integer_weight,
-    weight_scale,
-)
+from pruneofa.quantization.fake import fake_quantize, straight_through_round
+from pruneofa.quantization.grid import WeightGrid
+from pruneofa.quantization.weights import WeightQuantizer, fake_quantize_weight, integer_weight, weight_scale
 
 SCHEMES = {
-    "default": QuantizationConfig(),
-    "authors": QuantizationConfig.authors(),
-    "per_channel_127.5": QuantizationConfig(weight_range="symmetric_127.5"),
-    "per_tensor_127": QuantizationConfig(weight_granularity="per_tensor"),
+    "default": QuantizationConfig().weight_grid(),
+    "authors": QuantizationConfig.authors().weight_grid(),
+    "per_channel_127.5": QuantizationConfig(weight_range="symmetric_127.5").weight_grid(),
+    "per_tensor_127": QuantizationConfig(weight_granularity="per_tensor").weight_grid(),
+    "4_bits": QuantizationConfig(weight_bits=4).weight_grid(),
+    "coarse_step": QuantizationConfig(weight_granularity="per_tensor", weight_step=7.0).weight_grid(),
+    "mse": QuantizationConfig(weight_scale="mse", weight_bits=3).weight_grid(),
+    "mse_per_tensor": QuantizationConfig(weight_scale="mse", weight_granularity="per_tensor").weight_grid(),
 }
+GRID = QuantizationConfig().weight_grid()
 
 
 def reference(
@@ -46,19 +47,19 @@ def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
     )
 )
 def test_weights_match_the_integer_reference(scheme: str, values: np.ndarray) -> None:
-    config = SCHEMES[scheme]
+    grid = SCHEMES[scheme]
     weight = torch.from_numpy(values.copy())
-    scale = weight_scale(weight, config)
-    levels = integer_weight(weight, scale, config)
-    result = fake_quantize_weight(weight, scale, config)
+    scale = weight_scale(weight, grid)
+    levels = integer_weight(weight, scale, grid)
+    result = fake_quantize_weight(weight, scale, grid)
     scales = scale.expand(len(values)).numpy()
     for row in range(len(values)):
-        expected_levels, expected = reference(values[row], scales[row], 0, *config.weight_levels)
+        expected_levels, expected = reference(values[row], scales[row], 0, grid.lowest, grid.highest)
         assert np.array_equal(levels[row].numpy(), expected_levels)
         assert np.array_equal(result[row].numpy().view(np.int32), expected.view(np.int32))
     assert same_bits(result, levels.float() * scale[:, None])
-    assert torch.equal(integer_weight(result, scale, config), levels)
-    assert same_bits(fake_quantize_weight(result, scale, config), result)
+    assert torch.equal(integer_weight(result, scale, grid), levels)
+    assert same_bits(fake_quantize_weight(result, scale, grid), result)
 
 
 @settings(max_examples=50, deadline=None)
@@ -93,21 +94,21 @@ def test_value_and_gradient_equal_torchs_operator(levels: tuple[int, int], rows:
 
 def test_halves_go_to_the_even_level() -> None:
     values = torch.tensor([[0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 127.0]])
-    assert integer_weight(values, torch.ones(1), QuantizationConfig()).tolist() == [[0, 2, 2, 0, -2, -2, 127]]
+    assert integer_weight(values, torch.ones(1), GRID).tolist() == [[0, 2, 2, 0, -2, -2, 127]]
 
 
 def test_straight_through_gradient() -> None:
     weight = torch.tensor([[0.3, -4.0, 2.0, 0.0]], requires_grad=True)
-    fake_quantize_weight(weight, torch.tensor([2.0 / 127]), QuantizationConfig()).sum().backward()
+    fake_quantize_weight(weight, torch.tensor([2.0 / 127]), GRID).sum().backward()
     assert weight.grad.tolist() == [[1.0, 0.0, 1.0, 1.0]]
 
 
 def test_authors_numbers() -> None:
-    config = QuantizationConfig.authors()
+    grid = QuantizationConfig.authors().weight_grid()
     weight = torch.tensor([[-2.55, 1.0], [2.54, 0.0]])
-    scale = weight_scale(weight, config)
+    scale = weight_scale(weight, grid)
     assert scale.tolist() == [pytest.approx(2.55 / 127.5)]
-    assert integer_weight(weight, scale, config).tolist() == [[-128, 50], [127, 0]]
+    assert integer_weight(weight, scale, grid).tolist() == [[-128, 50], [127, 0]]
     from torch.ao.quantization import MinMaxObserver
 
     observer = MinMaxObserver(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)
@@ -117,9 +118,9 @@ def test_authors_numbers() -> None:
 
 def test_per_channel_numbers() -> None:
     weight = torch.tensor([[-2.54, 1.27], [0.0, 0.0], [0.127, 0.0]])
-    scale = weight_scale(weight, QuantizationConfig())
+    scale = weight_scale(weight, GRID)
     assert scale.tolist() == pytest.approx([0.02, 1.0, 0.001])
-    assert integer_weight(weight, scale, QuantizationConfig())[:2].tolist() == [[-127, 64], [0, 0]]
+    assert integer_weight(weight, scale, GRID)[:2].tolist() == [[-127, 64], [0, 0]]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -132,12 +133,12 @@ def test_zeros_come_out_as_plus_zero(scheme: str) -> None:
 
 def test_tiny_weights_do_not_divide_by_zero() -> None:
     weight = torch.full((2, 3), 1e-40)
-    assert weight_scale(weight, QuantizationConfig()).tolist() == [1.0, 1.0]
-    assert WeightQuantizer(QuantizationConfig())(weight).eq(0).all()
+    assert weight_scale(weight, GRID).tolist() == [1.0, 1.0]
+    assert WeightQuantizer(GRID)(weight).eq(0).all()
 
 
 def test_a_fixed_scale_is_used_and_stored() -> None:
-    quantizer = WeightQuantizer(QuantizationConfig())
+    quantizer = WeightQuantizer(GRID)
     assert quantizer.state_dict() == {}
     quantizer.fix_scale(torch.tensor([0.5]))
     assert quantizer(torch.tensor([[0.7, 1.3]])).tolist() == [[0.5, 1.5]]
@@ -178,3 +179,40 @@ def test_the_gpu_gives_the_same_values(rows: int) -> None:
     zero_point = torch.zeros(rows, dtype=torch.int32)
     expected = fake_quantize(values, scale, zero_point, -127, 127)
     assert same_bits(fake_quantize(values.cuda(), scale.cuda(), zero_point.cuda(), -127, 127).cpu(), expected)
+
+
+def test_a_coarser_step_uses_fewer_levels() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(16, 32)
+    grid = QuantizationConfig(weight_granularity="per_tensor", weight_step=8.0).weight_grid()
+    scale = weight_scale(weight, grid)
+    assert scale.item() == pytest.approx(8 * weight.abs().max().item() / 127)
+    assert integer_weight(weight, scale, grid).abs().max() == 16  # 127 / 8 = 15.9
+
+
+@pytest.mark.parametrize("per_row", [True, False])
+def test_the_least_squares_scale_is_no_worse_than_any_share_of_absmax(per_row: bool) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(6, 64)
+    weight[2, 3], weight[4] = 40.0, 0.0
+    fine = WeightGrid(per_row, -7, 7, 7.0)
+    chosen = weight_scale(weight, WeightGrid(per_row, -7, 7, 7.0, least_squares=True))
+    whole = weight_scale(weight, fine)
+
+    def errors(scale: torch.Tensor) -> torch.Tensor:
+        squares = (fake_quantize_weight(weight, scale, fine) - weight).square().sum(1)
+        return squares if per_row else squares.sum().reshape(1)
+
+    for share in torch.linspace(0.2, 1.0, 81):
+        assert (errors(chosen) <= errors(whole * share) * (1 + 1e-6)).all()
+    assert (errors(chosen) < errors(whole)).any()
+    if per_row:
+        assert chosen[4] == 1.0
+
+
+def test_rounding_passes_the_gradient_and_is_exact() -> None:
+    values = torch.tensor([0.5, 1.5, -2.5, 7.25, 1e7 + 1, -0.2], requires_grad=True)
+    rounded = straight_through_round(values)
+    assert torch.equal(rounded, values.detach().round())
+    rounded.sum().backward()
+    assert values.grad.eq(1).all()

@@ -9,7 +9,6 @@ from transformers import AutoModelForMaskedLM
 from pruneofa.architectures import encoder_linears, linear_roles
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.quantization.config import QuantizationConfig
-from pruneofa.quantization.fake import integer_weight
 from pruneofa.quantization.linear import QATLinear
 from pruneofa.quantization.qat import (
     convert,
@@ -19,6 +18,7 @@ from pruneofa.quantization.qat import (
     quantized_linears,
     set_observers_frozen,
 )
+from pruneofa.quantization.weights import integer_weight
 
 SCHEMES = {"default": QuantizationConfig(), "authors": QuantizationConfig.authors()}
 
@@ -130,7 +130,7 @@ def test_convert_puts_weights_on_the_grid_and_the_state_restores_the_answers(fam
         linear = modules[name]
         assert type(linear) is nn.Linear
         assert parameters.weight_scale.shape == ((linear.out_features,) if scheme == "default" else (1,))
-        levels = integer_weight(linear.weight, parameters.weight_scale, config)
+        levels = integer_weight(linear.weight, parameters.weight_scale, config.weight_grid())
         assert levels.int().abs().max() <= (127 if scheme == "default" else 128)
         product = levels.float() * parameters.weight_scale[:, None]
         assert torch.equal(linear.weight.view(torch.int32), product.view(torch.int32))

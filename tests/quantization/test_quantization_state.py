@@ -88,7 +88,7 @@ HOSTILE: dict[str, tuple[dict[str, Tensor | None], dict[str, str | None], str]] 
     "negative": ({"m.weight_scale": torch.tensor([1.0, -1.0])}, {}, "m.weight_scale has a value that isn't"),
     "nan": ({"m.output_scale": torch.tensor([float("nan")])}, {}, "m.output_scale has a value that isn't"),
     "infinite": ({"m.weight_scale": torch.tensor([float("inf")])}, {}, "m.weight_scale has a value that isn't"),
-    "matrix": ({"m.weight_scale": torch.ones(3, 1)}, {}, r"m.weight_scale has shape \[3, 1\], expected \[rows\]"),
+    "matrix": ({"m.weight_scale": torch.ones(3, 1)}, {}, r"m.weight_scale has shape \[3, 1\], expected \[n\]"),
     "empty": ({"m.weight_scale": torch.ones(0)}, {}, r"m.weight_scale has shape \[0\]"),
     "two inputs": ({"m.input_scale": torch.ones(2)}, {}, r"m.input_scale has shape \[2\], expected \[1\]"),
     "type": (
@@ -97,7 +97,7 @@ HOSTILE: dict[str, tuple[dict[str, Tensor | None], dict[str, str | None], str]] 
         "m.input_zero_point has type I32, expected U8",
     ),
     "other format": ({}, {"format": "pt"}, "format is 'pt', expected 'pruneofa-quantization'"),
-    "newer version": ({}, {"format_version": "2"}, "format_version is '2', this release reads '1'"),
+    "newer version": ({}, {"format_version": "3"}, "format_version is '3', this release reads '1' and '2'"),
     "no config": ({}, {"config": None}, "config in the metadata is invalid"),
     "bad config": ({}, {"config": json.dumps({"bits": 4})}, "(?s)config in the metadata is invalid.*bits"),
     "per tensor": ({}, {"config": QuantizationConfig.authors().model_dump_json()}, r"has shape \[3\], expected \[1\]"),

@@ -1,4 +1,4 @@
-"""The range of an activation, followed over training by a moving average."""
+"""The range of an activation, followed over the batches that an observer is shown."""
 
 from typing import Any
 
@@ -6,12 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from pruneofa.quantization.config import ACTIVATION_RANGE
+from pruneofa.quantization.grid import SMALLEST_SCALE
+from pruneofa.ranks import global_extremes
 
-__all__ = ["SMALLEST_SCALE", "MovingAverageObserver", "affine_parameters"]
-
-SMALLEST_SCALE = 2.0**-60
-"""A range that would give a smaller scale counts as zero, and its scale is 1: the product of two scales then stays
-far from the denormal numbers of float32."""
+__all__ = ["MinMaxObserver", "MovingAverageObserver", "Observer", "affine_parameters"]
 
 
 def affine_parameters(minimum: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,23 +31,25 @@ def affine_parameters(minimum: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]
     return scale, zero_point
 
 
-class MovingAverageObserver(nn.Module):
-    """Follows the minimum and maximum of what it is shown: `m += constant * (batch - m)`, starting at the first batch.
+class Observer(nn.Module):
+    """Base of the observers: the range so far, whether there is one, whether it rests.
 
     A batch with a NaN or an infinity is left out, so that one overflow doesn't spoil the range for good. Everything
-    that it knows is in buffers, so a resumed run goes on bit for bit.
+    that an observer knows is in buffers, so a resumed run goes on bit for bit.
 
     Buffers: `minimum`, `maximum` float32 [1]; `initialized`, `frozen` bool [1].
     """
+
+    follows = True
+    """Whether the range is known after each batch; otherwise only once all have been seen."""
 
     minimum: Tensor
     maximum: Tensor
     initialized: Tensor
     frozen: Tensor
 
-    def __init__(self, averaging_constant: float, device: torch.device | None = None) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         super().__init__()
-        self.averaging_constant = averaging_constant
         self.register_buffer("minimum", torch.zeros(1, dtype=torch.float32, device=device))
         self.register_buffer("maximum", torch.zeros(1, dtype=torch.float32, device=device))
         self.register_buffer("initialized", torch.zeros(1, dtype=torch.bool, device=device))
@@ -84,26 +84,53 @@ class MovingAverageObserver(nn.Module):
         self.initialized.fill_(True)
         self._is_initialized = True
 
+    def range(self) -> tuple[Tensor, Tensor]:
+        """Lower and upper end, float32 [1] each."""
+        return self.minimum, self.maximum
+
     @torch.no_grad()
     def forward(self, values: Tensor) -> None:
         """Take a batch of any shape into account, unless frozen."""
         if self.is_frozen or values.numel() == 0:
             return
         bounds = torch.aminmax(values.detach())
-        low, high = bounds.min.float().reshape(1), bounds.max.float().reshape(1)
+        low, high = global_extremes(bounds.min.float().reshape(1), bounds.max.float().reshape(1))
         usable = torch.isfinite(low) & torch.isfinite(high)
-        constant = self.averaging_constant
-        moved_low = torch.where(self.initialized, self.minimum + constant * (low - self.minimum), low)
-        moved_high = torch.where(self.initialized, self.maximum + constant * (high - self.maximum), high)
+        moved_low, moved_high = self._moved(low, high)
+        moved_low = torch.where(self.initialized, moved_low, low)
+        moved_high = torch.where(self.initialized, moved_high, high)
         self.minimum.copy_(torch.where(usable, moved_low, self.minimum))
         self.maximum.copy_(torch.where(usable, moved_high, self.maximum))
         self.initialized.logical_or_(usable)
+
+    def _moved(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The new range, of the one so far and a batch's."""
+        raise NotImplementedError
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._is_initialized = False
         self._is_frozen = None
 
+
+class MovingAverageObserver(Observer):
+    """Follows each batch's minimum and maximum: `m += constant * (batch - m)`, starting at the first batch."""
+
+    def __init__(self, averaging_constant: float, device: torch.device | None = None) -> None:
+        super().__init__(device)
+        self.averaging_constant = averaging_constant
+
+    def _moved(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        constant = self.averaging_constant
+        return self.minimum + constant * (low - self.minimum), self.maximum + constant * (high - self.maximum)
+
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
         return f"averaging_constant={self.averaging_constant}"
+
+
+class MinMaxObserver(Observer):
+    """The smallest and the largest value of all batches."""
+
+    def _moved(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.minimum(self.minimum, low), torch.maximum(self.maximum, high)

@@ -1,33 +1,48 @@
-"""Quantization-aware training: prepare a model, switch its parts, convert it to the integer grid, and back."""
+"""Prepare a model for quantization, switch its parts, convert it to the integer grid, and back."""
 
 import logging
+from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pruneofa.architectures import linear_roles, match_modules
+from pruneofa.architectures import Role, embedding_tables, linear_roles, match_modules
 from pruneofa.errors import CheckpointError, ConfigurationError
+from pruneofa.quantization.activations import ActivationQuantizer
+from pruneofa.quantization.attention import (
+    attention_modules,
+    check_attention,
+    prepare_attention,
+    release_attention,
+)
+from pruneofa.quantization.checks import check_can_adopt, check_convertible, check_on_grid, check_unshared, listed
 from pruneofa.quantization.config import QuantizationConfig
-from pruneofa.quantization.fake import ActivationQuantizer, integer_weight
+from pruneofa.quantization.embedding import QATEmbedding
 from pruneofa.quantization.linear import QATLinear
-from pruneofa.quantization.parameters import LinearParameters, QuantizedState
+from pruneofa.quantization.parameters import EmbeddingParameters, LinearParameters, QuantizedState
+from pruneofa.quantization.weights import integer_weight
 
 __all__ = [
     "convert",
     "enable_fake_quantization",
     "prepare_from_state",
     "prepare_qat",
+    "quantized_embeddings",
     "quantized_linears",
     "set_observers_frozen",
 ]
 
 logger = logging.getLogger(__name__)
 
+_Kind = TypeVar("_Kind", nn.Linear, nn.Embedding)
+
 
 def prepare_qat(model: nn.Module, config: QuantizationConfig | None = None) -> nn.Module:
-    """Turn the chosen Linear layers of `model`, in place, into `QATLinear`.
+    """Turn the chosen Linear layers of `model`, in place, into `QATLinear`; embedding tables and attention as asked.
 
     Parameters stay the same objects under the same names, so this may come before or after an optimizer or a pruner.
+    Then train, or call `calibrate`, or both.
 
     Args:
         model: A model of transformers (or a module that holds one).
@@ -37,21 +52,57 @@ def prepare_qat(model: nn.Module, config: QuantizationConfig | None = None) -> n
         `model`.
 
     Raises:
-        ConfigurationError: If a target matches no Linear; if a layer was prepared before, computes something of its own
+        ConfigurationError: If a pattern matches nothing; if a module was prepared before, computes something of its own
             or shares its weight with another module (an MLM decoder tied to the embeddings: put it into `ignore`); if
-            outputs are to be quantized by role and the model type has no table of roles.
+            outputs are to be quantized by role and the model type has no table of roles; if attention products are
+            wanted and can't be had.
     """
     config = config or QuantizationConfig()
     linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    chosen = {name: linears[name] for name in match_modules(linears, config.targets, config.ignore)}
-    roles = linear_roles(model) if config.quantize_outputs else {}
+    tables = embedding_tables(model) if config.embeddings != "float" else {}
+    matched = match_modules(linears, config.targets)
+    kept = set(match_modules([*matched, *tables], ["*"], config.ignore))
+    chosen = {name: linears[name] for name in matched if name in kept}
+    chosen_tables = {name: table for name, table in tables.items() if name in kept}
+    if not chosen:
+        raise ConfigurationError(f"ignore: its patterns exclude every Linear that targets {config.targets} matched")
+    roles = linear_roles(model) if config.output_roles else {}
+    steps = _weight_steps(config, chosen)
+    both: dict[str, nn.Linear | nn.Embedding] = {**chosen, **chosen_tables}
+    for name, module in both.items():
+        check_can_adopt(name, module)
+    check_unshared(model, both)
+    if config.attention_products:
+        check_attention(model, roles, chosen)
     for name, linear in chosen.items():
-        _check_can_adopt(name, linear)
-    _check_unshared(model, chosen)
-    for name, linear in chosen.items():
-        QATLinear.adopt(linear, config, roles.get(name) in config.quantize_outputs)
-    logger.info("prepared %d Linear layers for quantization-aware training", len(chosen))
+        _adopt(linear, config, roles.get(name), steps.get(name))
+    for table in chosen_tables.values():
+        adopted = QATEmbedding.adopt(table, config.embedding_grid())
+        if adopted.weight_quantizer.grid.least_squares:
+            adopted.weight_quantizer.fix_scale(adopted.weight_quantizer.scale_of(adopted.weight))
+    if config.attention_products:
+        prepare_attention(model, roles)
+    logger.info("prepared %d Linear layers and %d embedding tables for quantization", len(chosen), len(chosen_tables))
     return model
+
+
+def _adopt(linear: nn.Linear, config: QuantizationConfig, role: Role | None, step: float | None) -> None:
+    adopted = QATLinear.adopt(linear, config, role in config.output_roles, config.weight_grid(step))
+    if adopted.weight_quantizer.grid.least_squares:
+        adopted.weight_quantizer.fix_scale(adopted.weight_quantizer.scale_of(adopted.weight))
+
+
+def _weight_steps(config: QuantizationConfig, chosen: dict[str, nn.Linear]) -> dict[str, float]:
+    """The step of each module that a pattern of `weight_steps` names."""
+    steps: dict[str, float] = {}
+    for pattern, step in config.weight_steps.items():
+        try:
+            found = match_modules(chosen, [pattern])
+        except ConfigurationError as error:
+            raise ConfigurationError(f"weight_steps: {str(error).removeprefix('targets: ')}") from None
+        for name in found:
+            steps.setdefault(name, step)
+    return steps
 
 
 def quantized_linears(model: nn.Module) -> dict[str, QATLinear]:
@@ -68,11 +119,16 @@ def quantized_linears(model: nn.Module) -> dict[str, QATLinear]:
     return found
 
 
+def quantized_embeddings(model: nn.Module) -> dict[str, QATEmbedding]:
+    """The prepared embedding tables of `model` by dotted name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, QATEmbedding)}
+
+
 def set_observers_frozen(model: nn.Module, frozen: bool) -> None:
     """Keep all activation ranges as they are (True), or let them follow the data in training mode again (False)."""
     for linear in quantized_linears(model).values():
         for quantizer in linear.activation_quantizers.values():
-            quantizer.observer.set_frozen(frozen)
+            quantizer.set_frozen(frozen)
 
 
 def enable_fake_quantization(model: nn.Module, enabled: bool) -> None:
@@ -81,15 +137,20 @@ def enable_fake_quantization(model: nn.Module, enabled: bool) -> None:
     Not part of the state dict: a run that is resumed sets it again.
     """
     for linear in quantized_linears(model).values():
-        linear.fake_quantization = enabled
+        linear.quantizes_weight = linear.quantizes_activations = enabled
+    for table in quantized_embeddings(model).values():
+        table.quantizes_weight = enabled
+    for products in attention_modules(model).values():
+        products.quantizes = enabled
 
 
 @torch.no_grad()
 def convert(model: nn.Module) -> QuantizedState:
-    """Put the weights, in place, onto their integer grid and turn each `QATLinear` back into a plain Linear.
+    """Put the weights, in place, onto their integer grid and turn each prepared module back into a plain one.
 
     Each weight becomes `float32(q) * scale` exactly (one float32 product), with q = `integer_weight(weight, scale)`.
-    The model then saves under plain names and loads with plain `from_pretrained`.
+    The model then saves under plain names and loads with plain `from_pretrained`. Weights that are not zero but round
+    to 0 stay part of the pattern: they are listed in the state.
 
     Returns:
         Scales and zero points per module, on the CPU.
@@ -98,22 +159,33 @@ def convert(model: nn.Module) -> QuantizedState:
         ConfigurationError: If an observer has seen no batch, a weight isn't float32, or a value isn't finite. The model
             is then left as it was.
     """
-    linears = quantized_linears(model)
+    linears, tables = quantized_linears(model), quantized_embeddings(model)
     unseen = [name for name, linear in linears.items() if not _all_observed(linear)]
     if unseen:
         raise ConfigurationError(
-            f"no activation range was observed for {_listed(unseen)}; run batches through the model in training mode "
+            f"no activation range was observed for {listed(unseen)}; run batches through the model in training mode "
             "before convert, or put modules that the forward pass never reaches into ignore"
         )
-    modules = {name: _parameters_of(name, linear) for name, linear in linears.items()}
+    prepared: dict[str, QATLinear | QATEmbedding] = {**linears, **tables}
+    for name, module in prepared.items():
+        check_convertible(name, module.weight)
+    _find_pending_ranges(linears.values())
     config = next(iter(linears.values())).scheme
-    for name, linear in linears.items():
-        scale = linear.weight_quantizer.scale_of(linear.weight)
-        levels = integer_weight(linear.weight, scale, linear.scheme)
-        linear.weight.copy_(levels.float() * scale[:, None])
-        linear.release()
-        logger.debug("converted %s", name)
-    return QuantizedState(config, modules)
+    modules = {name: _parameters_of(name, linear) for name, linear in linears.items()}
+    embeddings = {
+        name: EmbeddingParameters(table.weight_quantizer.scale_of(table.weight).detach().to("cpu", copy=True))
+        for name, table in tables.items()
+    }
+    release_attention(model)
+    for module in prepared.values():
+        scale = module.weight_quantizer.scale_of(module.weight)
+        levels = integer_weight(module.weight, scale, module.weight_quantizer.grid)
+        module.weight.copy_(levels.float() * scale[:, None])
+        module.release()
+    kept = sum(p.weight_kept_zeros.numel() for p in modules.values() if p.weight_kept_zeros is not None)
+    if kept:
+        logger.info("%d weights of the pattern round to 0; they stay part of it (weight_kept_zeros)", kept)
+    return QuantizedState(config, modules, embeddings)
 
 
 @torch.no_grad()
@@ -128,70 +200,74 @@ def prepare_from_state(model: nn.Module, state: QuantizedState) -> nn.Module:
         `model`, whose outputs in eval mode equal those before `convert` bit for bit.
 
     Raises:
-        CheckpointError: If a module is missing, isn't a Linear of the stored form, or its weight isn't on the grid.
+        CheckpointError: If a module is missing, isn't a Linear or Embedding of the stored form, or its weight isn't on
+            the grid.
         ConfigurationError: If a layer is prepared already.
     """
-    available = dict(model.named_modules())
-    linears: dict[str, nn.Linear] = {}
+    config = state.config
+    linears = {name: _stored_module(model, name, nn.Linear) for name in state.modules}
+    tables = {name: _stored_module(model, name, nn.Embedding) for name in state.embeddings}
     for name, parameters in state.modules.items():
-        linear = available.get(name)
-        if not isinstance(linear, nn.Linear):
-            raise CheckpointError(
-                f"the quantized module {name!r} is no Linear of this {type(model).__name__}; load the model class that "
-                "was quantized"
-            )
-        _check_can_adopt(name, linear)
-        _check_on_grid(name, linear.weight, parameters.weight_scale, state.config)
-        linears[name] = linear
+        check_on_grid(name, linears[name].weight, parameters.weight_scale, config.weight_grid())
+        _check_kept_zeros(name, linears[name].weight, parameters)
+    for name, stored in state.embeddings.items():
+        check_on_grid(name, tables[name].weight, stored.weight_scale, config.embedding_grid())
+    roles = linear_roles(model) if config.attention_products else {}
+    if config.attention_products:
+        without = [n for n, role in roles.items() if role in ("q", "k", "v") and not _has_output(state, n)]
+        if without:
+            raise CheckpointError(f"attention_products is on, but no output grid is stored for {listed(without)}")
+        check_attention(model, roles, linears)
     for name, linear in linears.items():
-        parameters = state.modules[name]
-        adopted = QATLinear.adopt(linear, state.config, parameters.output_scale is not None)
-        adopted.weight_quantizer.fix_scale(parameters.weight_scale.to(linear.weight.device, copy=True))
-        adopted.input_quantizer.fix_parameters(parameters.input_scale, parameters.input_zero_point)
-        if adopted.output_quantizer is not None:
-            assert parameters.output_scale is not None and parameters.output_zero_point is not None
-            adopted.output_quantizer.fix_parameters(parameters.output_scale, parameters.output_zero_point)
+        _restore(linear, config, state.modules[name])
+    for name, table in tables.items():
+        adopted = QATEmbedding.adopt(table, config.embedding_grid())
+        scale = state.embeddings[name].weight_scale
+        adopted.weight_quantizer.fix_scale(scale.to(table.weight.device, copy=True))
+    if config.attention_products:
+        prepare_attention(model, roles)
     return model
 
 
-def _check_can_adopt(name: str, linear: nn.Linear) -> None:
-    if isinstance(linear, QATLinear):
-        raise ConfigurationError(f"module {name!r} is prepared for quantization already; convert it first")
-    if type(linear).forward is not nn.Linear.forward:
-        raise ConfigurationError(
-            f"module {name!r} is a {type(linear).__name__} with a forward of its own, which can't be quantized; "
-            "put it into ignore"
-        )
+def _restore(linear: nn.Linear, config: QuantizationConfig, parameters: LinearParameters) -> None:
+    adopted = QATLinear.adopt(linear, config, parameters.output_scale is not None)
+    adopted.weight_quantizer.fix_scale(parameters.weight_scale.to(linear.weight.device, copy=True))
+    adopted.kept_zeros = parameters.weight_kept_zeros
+    adopted.input_quantizer.fix_parameters(parameters.input_scale, parameters.input_zero_point)
+    if adopted.output_quantizer is not None:
+        assert parameters.output_scale is not None and parameters.output_zero_point is not None
+        adopted.output_quantizer.fix_parameters(parameters.output_scale, parameters.output_zero_point)
 
 
-def _check_unshared(model: nn.Module, chosen: dict[str, nn.Linear]) -> None:
-    """Moving a shared weight onto a grid would move the other holder (an embedding) too."""
-    holders: dict[int, list[str]] = {}
-    for name, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            holders.setdefault(id(parameter), []).append(name)
-    for name, linear in chosen.items():
-        others = [holder for holder in holders[id(linear.weight)] if holder != name]
-        if others:
-            raise ConfigurationError(
-                f"module {name!r} shares its weight with {_listed(others)}, which would be quantized too; "
-                f"put {name!r} into ignore"
-            )
-
-
-def _check_on_grid(name: str, weight: Tensor, scale: Tensor, config: QuantizationConfig) -> None:
-    rows = weight.shape[0] if config.weight_granularity == "per_channel" else 1
-    if tuple(scale.shape) != (rows,):
+def _stored_module(model: nn.Module, name: str, kind: type[_Kind]) -> _Kind:
+    module = dict(model.named_modules()).get(name)
+    if not isinstance(module, kind):
         raise CheckpointError(
-            f"{name}.weight_scale has shape {list(scale.shape)}, the model's weight {list(weight.shape)} needs [{rows}]"
+            f"the quantized module {name!r} is no {kind.__name__} of this {type(model).__name__}; load the model class "
+            "that was quantized"
         )
-    scale = scale.to(weight.device)
-    grid = integer_weight(weight, scale, config).float() * scale[:, None]
-    if weight.dtype != torch.float32 or not torch.equal(weight, grid):
+    check_can_adopt(name, module)
+    return module
+
+
+def _check_kept_zeros(name: str, weight: Tensor, parameters: LinearParameters) -> None:
+    kept = parameters.weight_kept_zeros
+    if kept is not None and (int(kept[-1]) >= weight.numel() or bool((weight.reshape(-1)[kept.long()] != 0).any())):
         raise CheckpointError(
-            f"{name}.weight ({weight.dtype}) isn't on the integer grid of its stored scale; load the model that was "
-            "saved with these scales, in float32"
+            f"{name}.weight_kept_zeros names a weight that is not 0 or not there; load the model that was saved with it"
         )
+
+
+def _has_output(state: QuantizedState, name: str) -> bool:
+    return name in state.modules and state.modules[name].output_scale is not None
+
+
+def _find_pending_ranges(linears: Iterable[QATLinear]) -> None:
+    """Ranges that are found from all batches together are found now."""
+    for linear in linears:
+        for quantizer in linear.activation_quantizers.values():
+            if not quantizer.observer.follows:
+                quantizer.set_frozen(True)
 
 
 def _all_observed(linear: QATLinear) -> bool:
@@ -199,21 +275,28 @@ def _all_observed(linear: QATLinear) -> bool:
 
 
 def _parameters_of(name: str, linear: QATLinear) -> LinearParameters:
-    if linear.weight.dtype != torch.float32:
-        raise ConfigurationError(
-            f"{name}.weight is {linear.weight.dtype}, which can't hold the integer grid; call model.float() before "
-            "convert"
-        )
-    if not torch.isfinite(linear.weight).all():
-        raise ConfigurationError(f"{name}.weight has values that are not finite; training has diverged")
     output = linear.output_quantizer
+    scale = linear.weight_quantizer.scale_of(linear.weight)
+    levels = integer_weight(linear.weight, scale, linear.weight_quantizer.grid)
+    kept = _kept_zeros(linear, levels)
     return LinearParameters(
-        weight_scale=linear.weight_quantizer.scale_of(linear.weight).detach().to("cpu", copy=True),
+        weight_scale=scale.detach().to("cpu", copy=True),
         input_scale=_scale_of(f"{name}.input_scale", linear.input_quantizer),
         input_zero_point=_zero_point_of(linear.input_quantizer),
         output_scale=None if output is None else _scale_of(f"{name}.output_scale", output),
         output_zero_point=None if output is None else _zero_point_of(output),
+        weight_kept_zeros=kept.to("cpu", torch.int32) if kept.numel() else None,
     )
+
+
+def _kept_zeros(linear: QATLinear, levels: Tensor) -> Tensor:
+    """Row-major indices of weights that a sparse pattern keeps but whose level is 0; none of a dense weight."""
+    in_pattern = linear.weight != 0
+    if not linear.scheme.keep_pattern or bool(in_pattern.all()):
+        return torch.zeros(0, dtype=torch.int64)
+    if linear.kept_zeros is not None:
+        in_pattern.view(-1)[linear.kept_zeros.to(in_pattern.device).long()] = True
+    return torch.nonzero(((levels == 0) & in_pattern).reshape(-1)).reshape(-1)
 
 
 def _scale_of(name: str, quantizer: ActivationQuantizer) -> Tensor:
@@ -224,8 +307,3 @@ def _scale_of(name: str, quantizer: ActivationQuantizer) -> Tensor:
 
 def _zero_point_of(quantizer: ActivationQuantizer) -> Tensor:
     return quantizer.zero_point.detach().to("cpu", torch.uint8)
-
-
-def _listed(names: list[str], limit: int = 4) -> str:
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

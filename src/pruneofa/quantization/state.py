@@ -1,8 +1,9 @@
 """`quantization.safetensors`: scales and zero points, stored beside a model whose weights lie on the integer grid.
 
-For each quantized module M: `M.weight_scale` float32 [R] or [1], `M.input_scale` float32 [1], `M.input_zero_point`
-uint8 [1]; where outputs are quantized, `M.output_scale` float32 [1] and `M.output_zero_point` uint8 [1]. Metadata:
-`format`, `format_version`, `config` (the QuantizationConfig as JSON).
+For each quantized Linear M: `M.weight_scale` float32 [R] or [1], `M.input_scale` float32 [1], `M.input_zero_point`
+uint8 [1]; where outputs are quantized, `M.output_scale` float32 [1] and `M.output_zero_point` uint8 [1]; where weights
+of the pattern have level 0, `M.weight_kept_zeros` int32 [n]. For an embedding table E `E.weight_scale` alone. Metadata:
+`format`, `format_version`, `config` (the QuantizationConfig as JSON). docs/quantization.md has the whole.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from pruneofa.atomic import replacing_file
 from pruneofa.errors import CheckpointError
 from pruneofa.quantization.config import QuantizationConfig
-from pruneofa.quantization.parameters import LinearParameters, QuantizedState
+from pruneofa.quantization.parameters import EmbeddingParameters, LinearParameters, QuantizedState
 from pruneofa.quantization.qat import prepare_from_state
 
 __all__ = ["FILE_NAME", "FORMAT_VERSION", "QuantizedState", "load_quantization", "load_quantized", "save_quantization"]
@@ -28,8 +29,11 @@ FILE_NAME = "quantization.safetensors"
 FORMAT = "pruneofa-quantization"
 """What the file's metadata says that it is."""
 
-FORMAT_VERSION = "1"
-"""Version of the file's layout."""
+FORMAT_VERSION = "2"
+"""Version of the file's layout that is written."""
+
+READABLE_VERSIONS = ("1", "2")
+"""Version 1 is version 2 without embedding tables and `weight_kept_zeros`."""
 
 _TYPES = {
     "weight_scale": "F32",
@@ -37,6 +41,7 @@ _TYPES = {
     "input_zero_point": "U8",
     "output_scale": "F32",
     "output_zero_point": "U8",
+    "weight_kept_zeros": "I32",
 }
 _REQUIRED = ("weight_scale", "input_scale", "input_zero_point")
 _OUTPUT = ("output_scale", "output_zero_point")
@@ -50,6 +55,8 @@ def save_quantization(state: QuantizedState, directory: str | Path) -> Path:
             tensor = getattr(parameters, field)
             if tensor is not None:
                 tensors[f"{name}.{field}"] = tensor.detach().cpu().contiguous()
+    for name, table in state.embeddings.items():
+        tensors[f"{name}.weight_scale"] = table.weight_scale.detach().cpu().contiguous()
     metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": state.config.model_dump_json()}
     path = Path(directory) / FILE_NAME
     with replacing_file(path) as temporary:
@@ -70,7 +77,7 @@ def load_quantization(directory: str | Path) -> QuantizedState:
     try:
         with safe_open(path, framework="pt") as file:
             config = _config(path, file.metadata() or {})
-            entries = [(key, _entry(path, file, key, config)) for key in file.keys()]  # noqa: SIM118 - no iterator
+            entries = [(key, _entry(path, file, key)) for key in file.keys()]  # noqa: SIM118 - no iterator
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} can't be read as safetensors: {error}; save the model anew") from error
     grouped: dict[str, dict[str, Tensor]] = {}
@@ -79,7 +86,23 @@ def load_quantization(directory: str | Path) -> QuantizedState:
         grouped.setdefault(module, {})[field] = tensor
     if not grouped:
         raise CheckpointError(f"{path} holds no quantized module")
-    return QuantizedState(config, {module: _parameters(path, module, found) for module, found in grouped.items()})
+    tables = {module: found for module, found in grouped.items() if set(found) == {"weight_scale"}}
+    if tables and config.embeddings == "float":
+        table = next(iter(tables))
+        raise CheckpointError(
+            f"{path}: {table!r} lacks input_scale, input_zero_point, and the config says that embeddings are float; "
+            "save the model anew"
+        )
+    modules = {
+        module: _parameters(path, module, found, config) for module, found in grouped.items() if module not in tables
+    }
+    if not modules:
+        raise CheckpointError(f"{path} holds no quantized Linear")
+    for table, found in tables.items():
+        _check_rows(path, f"{table}.weight_scale", found["weight_scale"], config.embeddings == "per_row")
+    return QuantizedState(
+        config, modules, {table: EmbeddingParameters(found["weight_scale"]) for table, found in tables.items()}
+    )
 
 
 def load_quantized(directory: str | Path, auto_class: Any) -> nn.Module:
@@ -103,9 +126,10 @@ def load_quantized(directory: str | Path, auto_class: Any) -> nn.Module:
 def _config(path: Path, metadata: dict[str, str]) -> QuantizationConfig:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
-    if metadata.get("format_version") != FORMAT_VERSION:
+    if metadata.get("format_version") not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{path}: format_version is {metadata.get('format_version')!r}, this release reads {FORMAT_VERSION!r}"
+            f"{path}: format_version is {metadata.get('format_version')!r}, this release reads "
+            f"{' and '.join(map(repr, READABLE_VERSIONS))}"
         )
     try:
         return QuantizationConfig.model_validate_json(metadata.get("config", ""))
@@ -113,7 +137,7 @@ def _config(path: Path, metadata: dict[str, str]) -> QuantizationConfig:
         raise CheckpointError(f"{path}: config in the metadata is invalid: {error}") from error
 
 
-def _entry(path: Path, file: Any, key: str, config: QuantizationConfig) -> Tensor:
+def _entry(path: Path, file: Any, key: str) -> Tensor:
     """The checked tensor of `key`; type and shape are looked at before its bytes are."""
     module, _, field = key.rpartition(".")
     if field not in _TYPES or not module:
@@ -122,18 +146,26 @@ def _entry(path: Path, file: Any, key: str, config: QuantizationConfig) -> Tenso
     shape, kind = header.get_shape(), header.get_dtype()
     if kind != _TYPES[field]:
         raise CheckpointError(f"{path}: {key} has type {kind}, expected {_TYPES[field]}")
-    per_row = field == "weight_scale" and config.weight_granularity == "per_channel"
-    if (len(shape) != 1 or shape[0] < 1) if per_row else shape != [1]:
-        raise CheckpointError(f"{path}: {key} has shape {shape}, expected {'[rows]' if per_row else '[1]'}")
+    of_any_length = field in ("weight_scale", "weight_kept_zeros")
+    if (len(shape) != 1 or shape[0] < 1) if of_any_length else shape != [1]:
+        raise CheckpointError(f"{path}: {key} has shape {shape}, expected {'[n]' if of_any_length else '[1]'}")
     tensor: Tensor = file.get_tensor(key)
     if kind == "F32" and not bool((torch.isfinite(tensor) & (tensor > 0)).all()):
         raise CheckpointError(f"{path}: {key} has a value that isn't finite and positive")
+    if field == "weight_kept_zeros" and not bool((tensor[0] >= 0) & (tensor[1:] > tensor[:-1]).all()):
+        raise CheckpointError(f"{path}: {key} isn't a list of ascending indices from 0")
     return tensor
 
 
-def _parameters(path: Path, module: str, found: dict[str, Tensor]) -> LinearParameters:
+def _parameters(path: Path, module: str, found: dict[str, Tensor], config: QuantizationConfig) -> LinearParameters:
     required = _REQUIRED + (_OUTPUT if any(field in found for field in _OUTPUT) else ())
     missing = [field for field in required if field not in found]
     if missing:
         raise CheckpointError(f"{path}: {module!r} lacks {', '.join(missing)}; save the model anew")
+    _check_rows(path, f"{module}.weight_scale", found["weight_scale"], config.weight_granularity == "per_channel")
     return LinearParameters(**found)
+
+
+def _check_rows(path: Path, key: str, scale: Tensor, per_row: bool) -> None:
+    if not per_row and scale.numel() != 1:
+        raise CheckpointError(f"{path}: {key} has shape {list(scale.shape)}, expected [1]")
