@@ -87,7 +87,7 @@ def run_transfer(
     kept = folder / ".stage" / "metrics.json"
     if not kept.exists():
         assert recipe.task is not None
-        write_json(kept, evaluate_model(str(folder), recipe.task))
+        write_json(kept, evaluate_model(str(folder), recipe.task).metrics)
     return dict(json.loads(kept.read_text(encoding="utf-8")))
 
 

@@ -8,9 +8,12 @@ import pytest
 import pruneofa
 
 ROOT = Path(pruneofa.__file__).parent
-GROUND = {"errors", "atomic", "machine", "terminal", "allocator"}
+GROUND = {"errors", "atomic", "machine", "terminal", "allocator", "ranks"}
 RECIPE = {"recipe", "recipe_faults", "recipe_files"}
-PARTS = {"architectures", "checkpoint", "data", "distillation", "reporting", "sparsity", "quantization", "training"}
+PARTS = {
+    *("architectures", "checkpoint", "data", "distillation", "export", "quantization", "reporting", "sparsity"),
+    "training",
+}
 
 # What each part may import beside the ground and itself. `package` is the lazy front door of __init__.py.
 ALLOWED: dict[str, set[str]] = {
@@ -19,23 +22,38 @@ ALLOWED: dict[str, set[str]] = {
     "machine": set(),
     "terminal": set(),
     "allocator": set(),
+    "ranks": set(),
     "architectures": set(),
     "checkpoint": set(),
+    "engine": {"checkpoint"},
     "data": set(),
     "distillation": set(),
     "reporting": set(),
     "sparsity": {"architectures"},
     "quantization": {"architectures"},
-    "training": {"sparsity", "distillation", "quantization", "data"},
+    "export": {"architectures", "checkpoint", "quantization", "package"},
+    "training": {"architectures", "sparsity", "distillation", "quantization", "data"},
     "recipe": {"data", "distillation", "quantization", "sparsity", "training"},
     "recipe_faults": {"recipe"},
     "recipe_files": {"recipe", "recipe_faults"},
+    "planning": {"architectures", "data", "distillation", "sparsity", "training", "recipe"},
     "stages": PARTS | RECIPE | {"package"},
     "pipeline": {"stages", "reporting", *RECIPE},
-    "cli": {"pipeline", "stages", "reporting", "checkpoint", "training", "package", *RECIPE},
+    "cli": {
+        "planning",
+        "pipeline",
+        "stages",
+        "reporting",
+        "checkpoint",
+        "engine",
+        "export",
+        "training",
+        "package",
+        *RECIPE,
+    },
     "__main__": {"cli"},
     # Each name is imported when it is asked for, from a module below the pipeline.
-    "package": {"sparsity", "distillation", "quantization", "training", "stages"},
+    "package": {"sparsity", "distillation", "quantization", "training", "stages", "engine"},
 }
 
 

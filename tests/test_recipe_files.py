@@ -127,7 +127,7 @@ def test_all_faults_are_reported_at_once_with_key_value_and_what_is_allowed(reci
             "  prune.mask_probability: is 2; allowed: less than 1 (share of tokens to be predicted)",
             "  task.train: is 3; allowed: a valid string or a valid list (Source of the training examples)",
             "  task.evaluation: is required and missing",
-            "  finetune: is 7; allowed: a section with training",
+            "  finetune: is 7; allowed: a section with training, seeds",
         ]
     )
 
@@ -211,3 +211,20 @@ def test_a_saved_recipe_names_every_default(tmp_path):
     document = yaml.safe_load((tmp_path / "recipe.yaml").read_text(encoding="utf-8"))
     assert document["prune"]["sparsity"]["scope"] == "uniform"
     assert document["teach"]["training"]["weight_decay"] == 0.01
+
+
+def test_a_recipe_on_a_task_is_the_recipe_its_overlay_and_its_own_sections():
+    base, alone = load_recipe("bert-base-85-int8-mnli"), load_recipe("bert-base-85-int8")
+    assert alone.task is alone.transfer is alone.quantize is None
+    assert (base.corpus, base.teach, base.prune, base.model) == (alone.corpus, alone.teach, alone.prune, alone.model)
+    assert base.task is not None and base.task.also_evaluate
+    assert base.transfer is not None and base.transfer == load_recipe("bert-base-90-mnli").transfer
+    assert base.quantize is not None and load_recipe("bert-base-85-mnli").quantize is None
+
+
+def test_a_users_recipe_extends_one_on_a_task_but_has_no_tasks_of_its_own(recipe_file):
+    path = recipe_file("extends: distilbert-90-squad\nname: mine\ntask: {data_dir: somewhere}\n")
+    recipe = load_recipe(path)
+    assert recipe.task is not None and (recipe.task.data_dir, recipe.task.train) == ("somewhere", None)
+    assert recipe.transfer is not None and recipe.transfer.training.learning_rate == 1.8e-4
+    assert "tasks: unknown key; did you mean 'task'?" in faults_of(recipe_file(MINIMAL + "tasks: {squad: {}}\n"))

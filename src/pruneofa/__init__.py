@@ -18,9 +18,11 @@ _HOMES = {
     "Distiller": "pruneofa.distillation.distiller",
     "QuantizationConfig": "pruneofa.quantization.config",
     "prepare_qat": "pruneofa.quantization.qat",
+    "calibrate": "pruneofa.quantization.calibration",
     "convert": "pruneofa.quantization.qat",
     "get_rewinding_schedule": "pruneofa.training.rewinding",
     "SparseTrainer": "pruneofa.training.trainer",
+    "Engine": "pruneofa.engine.engine",
     "save_compressed": "pruneofa.stages.compress",
     "load_compressed": "pruneofa.stages.compress",
 }

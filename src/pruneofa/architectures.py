@@ -22,10 +22,12 @@ __all__ = [
     "ROLES",
     "ROLE_NAMES",
     "Role",
+    "embedding_tables",
     "encoder_linears",
     "linear_roles",
     "match_modules",
     "pooler_linears",
+    "transformer_layers",
 ]
 
 logger = logging.getLogger(__name__)
@@ -78,8 +80,7 @@ ROLES: Mapping[str, Mapping[str, Role]] = MappingProxyType(
 def encoder_linears(model: "nn.Module") -> dict[str, "nn.Linear"]:
     """Every Linear inside the transformer layers of `model.base_model`, in the model's own order.
 
-    The transformer layers are the entries of each outermost `ModuleList` of the base model that has
-    `config.num_hidden_layers` entries. Embedding projections, pooler and heads are therefore not among them.
+    Embedding projections, pooler and heads are not among them.
 
     Args:
         model: A model of transformers, with or without a head; wrapped ones (DDP, torch.compile, a plain module that
@@ -93,21 +94,60 @@ def encoder_linears(model: "nn.Module") -> dict[str, "nn.Linear"]:
     """
     from torch import nn
 
-    prefix, base = _base_model(model)
-    config = base.config
-    depth = getattr(config, "num_hidden_layers", None) or getattr(config, "n_layers", None)
-    stacks: list[str] = []
-    found: dict[str, nn.Linear] = {}
-    for name, module in base.named_modules(prefix=prefix):
-        if any(name.startswith(f"{stack}.") for stack in stacks):
-            if isinstance(module, nn.Linear):
-                found[name] = module
-        elif isinstance(module, nn.ModuleList) and len(module) == depth:
-            stacks.append(name)
+    seen: set[nn.Module] = set()
+    found = {
+        inner: module
+        for name, layer in transformer_layers(model).items()
+        for inner, module in layer.named_modules(memo=seen, prefix=name)
+        if isinstance(module, nn.Linear)
+    }
     if not found:
+        base = _base_model(model)[1]
         raise ConfigurationError(
             f"no Linear found in the transformer layers of {type(base).__name__}: expected a ModuleList of "
-            f"config.num_hidden_layers = {depth} layers that hold nn.Linear modules; use an encoder of that form"
+            f"config.num_hidden_layers = {_depth(base)} layers that hold nn.Linear modules; use an encoder of that form"
+        )
+    return found
+
+
+def transformer_layers(model: "nn.Module") -> dict[str, "nn.Module"]:
+    """The transformer layers of `model.base_model`: full dotted name -> module; empty where none are found.
+
+    They are the entries of each outermost `ModuleList` of the base model that has `config.num_hidden_layers` entries.
+
+    Raises:
+        ConfigurationError: If `model` holds no model of transformers.
+    """
+    from torch import nn
+
+    prefix, base = _base_model(model)
+    stacks: dict[str, nn.ModuleList] = {}
+    for name, module in base.named_modules(prefix=prefix):
+        inside = any(name.startswith(f"{stack}.") for stack in stacks)
+        if not inside and isinstance(module, nn.ModuleList) and len(module) == _depth(base):
+            stacks[name] = module
+    return {f"{name}.{index}": layer for name, stack in stacks.items() for index, layer in enumerate(stack)}
+
+
+def embedding_tables(model: "nn.Module") -> dict[str, "nn.Embedding"]:
+    """The tables (words, positions, segments) inside the base model's `embeddings`: full dotted name -> module.
+
+    Raises:
+        ConfigurationError: If `model` holds no model of transformers, or the model keeps its tables elsewhere.
+    """
+    from torch import nn
+
+    prefix, base = _base_model(model)
+    holder = getattr(base, "embeddings", None)
+    name = f"{prefix}.embeddings" if prefix else "embeddings"
+    found = (
+        {inner: module for inner, module in holder.named_modules(prefix=name) if isinstance(module, nn.Embedding)}
+        if isinstance(holder, nn.Module)
+        else {}
+    )
+    if not found:
+        raise ConfigurationError(
+            f"{type(base).__name__} has no module `embeddings` with nn.Embedding tables; use an encoder of that form"
         )
     return found
 
@@ -186,6 +226,10 @@ def match_modules(names: Iterable[str], targets: Iterable[str], ignore: Iterable
     if chosen and chosen <= ignored:
         raise ConfigurationError(f"ignore: its patterns exclude every module that targets {targets} matched")
     return [name for name in names if name in chosen and name not in ignored]
+
+
+def _depth(base: "nn.Module") -> int | None:
+    return getattr(base.config, "num_hidden_layers", None) or getattr(base.config, "n_layers", None)
 
 
 def _base_model(model: "nn.Module") -> tuple[str, "nn.Module"]:

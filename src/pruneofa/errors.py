@@ -18,3 +18,7 @@ class DataError(PruneofaError, ValueError):
 
 class CheckpointError(PruneofaError, ValueError):
     """A file or folder that holds a model is missing, damaged, or not what it says it is."""
+
+
+class EngineError(PruneofaError, RuntimeError):
+    """The engine's compiled part is missing or cannot be loaded on this machine."""

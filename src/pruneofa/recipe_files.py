@@ -1,7 +1,13 @@
-"""Read recipes: shipped ones by name, others by path; overrides; every fault reported at once."""
+"""Read recipes: shipped ones by name, others by path; overrides; every fault reported at once.
+
+A shipped recipe with a key `tasks` (task -> sections) stands for one recipe more on each of them: `bert-base-90` and
+the task `squad` make `bert-base-90-squad`, which has the task's own overlay (`recipes/tasks/squad.yaml`) too. Alone it
+is the pre-training.
+"""
 
 import difflib
 from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,9 +23,44 @@ from pruneofa.recipe_faults import describe_faults
 
 def shipped_recipes() -> dict[str, str]:
     """Name -> YAML text of every recipe that the package ships."""
-    folder = resources.files("pruneofa") / "recipes"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+    return dict(_shipped())
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, str]:
+    written, overlays = _yaml_files("recipes"), _yaml_files("recipes/tasks")
+    found = {}
+    for name, text in written.items():
+        found[name] = text
+        for task, sections in _sections_by_task(name, written).items():
+            found[f"{name}-{task}"] = _on_task(name, text, overlays[task], task, sections)
+    return found
+
+
+def _yaml_files(folder: str) -> dict[str, str]:
+    """Name -> text of the YAML files in a folder of the package."""
+    files = (file for file in (resources.files("pruneofa") / folder).iterdir() if file.name.endswith(".yaml"))
+    return {
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
+        for file in sorted(files, key=lambda file: file.name.removesuffix(".yaml"))
+    }
+
+
+def _sections_by_task(name: str, written: Mapping[str, str]) -> dict[str, Any]:
+    """Task -> sections of a shipped recipe, with those of the recipes that it extends."""
+    document = _parsed(name, written[name])
+    inherited = _sections_by_task(document["extends"], written) if "extends" in document else {}
+    return _merged(inherited, document.get("tasks") or {})
+
+
+def _on_task(name: str, text: str, overlay: str, task: str, sections: Mapping[str, Any]) -> str:
+    """YAML of a shipped recipe on a task: what it extends, the task's overlay, and the recipe's sections for it."""
+    comment = text.splitlines()[1].lstrip("# ").partition(":")[0]
+    about = overlay.splitlines()[0].lstrip("# ")
+    head = f"# pruneofa run {name}-{task} --output_dir runs/{name}-{task}\n# {comment}, on {about}\n"
+    named = f"extends: {name}\nname: {name}-{task}\n\n"
+    body = yaml.dump(dict(sections), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+    return head + named + overlay.partition("\n")[2] + "\n" + body
 
 
 def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -96,6 +137,8 @@ def _document(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if identity in seen:
         raise ConfigurationError(f"recipe {name_or_path}: extends itself ({' -> '.join([*seen, identity])})")
     document = _parsed(name_or_path, text)
+    if path is None:
+        document.pop("tasks", None)  # of a shipped recipe: what makes others of it, see `_shipped`
     parent = document.pop("extends", None)
     if parent is None:
         return document
@@ -117,7 +160,7 @@ def _read(name_or_path: str) -> tuple[str, Path | None]:
         nearest = difflib.get_close_matches(name_or_path, shipped, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise ConfigurationError(
-            f"recipe {name_or_path!r} is neither a file nor a shipped recipe ({', '.join(shipped)}){hint}"
+            f"recipe {name_or_path!r} is neither a file nor a shipped recipe (`pruneofa recipes` lists them){hint}"
         )
     try:
         return path.read_text(encoding="utf-8"), path
@@ -134,6 +177,13 @@ class _StrictLoader(yaml.SafeLoader):
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """As SafeDumper, without anchors: what is the same twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _parsed(name_or_path: str, text: str) -> dict[str, Any]:

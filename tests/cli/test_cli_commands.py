@@ -147,7 +147,7 @@ def test_doctor_tells_what_there_is(cli):
     assert facts["precision"] in ("bfloat16", "float32")
     assert {"processor", "cores", "memory", "instruction sets", "device", "threads", "pruneofa"} <= set(facts)
     for name, value in facts.items():
-        assert re.search(rf"^{re.escape(name)} +{re.escape(value)}$", cli("doctor").out, re.MULTILINE)
+        assert re.search(rf"^{re.escape(name)}: {re.escape(value)}$", cli("doctor").out, re.MULTILINE)
         break
 
 
@@ -160,7 +160,7 @@ def test_version(cli):
 @pytest.mark.parametrize(
     "command",
     [
-        *("run", "report", "recipes", "doctor", "compress", "decompress", "inspect"),
+        *("run", "report", "recipes", "doctor", "compress", "decompress", "export", "inspect", "push_to_hub"),
         *("corpus", "teach", "prune", "finetune", "transfer", "quantize", "evaluate"),
     ],
 )

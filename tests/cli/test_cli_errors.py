@@ -214,18 +214,18 @@ def test_a_full_disk_while_writing_a_checkpoint(finetune, tmp_path, monkeypatch)
 
 
 def test_a_full_disk_while_building_a_corpus(cli, small_world, tmp_path, monkeypatch):
-    import datasets
+    from pruneofa.data.building import example_shards
 
-    def full(self, *_, **__):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(datasets.Dataset, "save_to_disk", full)
+    monkeypatch.setattr(example_shards, "write_examples", full)
     outcome = cli(
         "corpus", "--model_name_or_path", small_world.model, "--train_file", small_world.corpus, "--max_length", 16,
         "--output_dir", tmp_path / "out",
     )  # fmt: skip
     assert_failed(outcome, 1, "the disk is full")
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "data").exists()
 
 
 @pytest.mark.parametrize(

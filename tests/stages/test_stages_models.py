@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +16,7 @@ from transformers import (
 )
 
 from pruneofa.checkpoint.inspection import inspect_model
-from pruneofa.data.tasks import TaskConfig
+from pruneofa.data.task_config import TaskConfig
 from pruneofa.errors import CheckpointError, ConfigurationError, DataError
 from pruneofa.stages.compress import compress_model, load_compressed, save_compressed
 from pruneofa.stages.evaluate import evaluate_into, evaluate_model
@@ -216,7 +217,9 @@ def test_an_evaluation_folder_holds_one_evaluation(finished_run, small_world, tm
     task, folder = task_of(small_world), tmp_path / "evaluation"
     metrics = evaluate_into(folder, str(finished_run / "model.pofa"), task)
     assert evaluate_into(folder, str(finished_run / "model.pofa"), task) == metrics
-    predictions = json.loads((folder / "predictions.json").read_text())
+    document = json.loads((folder / "predictions.json").read_text())
+    predictions = document["examples"]
+    assert document["metrics"] == metrics and document["label_names"] == ["down", "up"]
     right = sum(entry["label"] == entry["prediction"] for entry in predictions)
     assert metrics == {"accuracy": right / len(predictions)}
     with pytest.raises(ConfigurationError, match=r"holds the evaluation of .*model\.pofa.* on 'classification'"):
@@ -230,7 +233,7 @@ def test_an_evaluation_folder_holds_one_evaluation(finished_run, small_world, tm
 def test_a_teachers_logits_are_kept_for_the_same_examples_alone(finished_run, small_world, tmp_path):
     _, _, data = load_task_model(str(finished_run / "finetune"), task_of(small_world))
     kept = stored_logits(finished_run / "finetune", data.train)
-    assert kept is not None and kept.shape == (len(data.train), 2)
+    assert kept is not None and np.shape(kept["logits"]) == (len(data.train), 2)
     assert stored_logits(finished_run / "finetune", data.evaluation) is None
     store_logits(tmp_path, data.train, kept)
     path = tmp_path / ".stage" / "train_logits.safetensors"

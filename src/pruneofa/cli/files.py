@@ -1,4 +1,4 @@
-"""Commands on model files: compress, decompress, inspect."""
+"""Commands on model files: compress, decompress, export, inspect, push_to_hub."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,9 @@ def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     app.command("compress", epilog="Example: pruneofa compress runs/demo/quantize model.pofa")(compress)
     app.command("decompress", epilog="Example: pruneofa decompress model.pofa my-model")(decompress)
+    app.command("export", epilog="Example: pruneofa export runs/demo/quantize model.onnx")(export)
     app.command("inspect", epilog="Example: pruneofa inspect model.pofa --json")(inspect)
+    app.command("push_to_hub", epilog="Example: pruneofa push_to_hub runs/demo user/my-model --dry_run")(push_to_hub)
 
 
 def compress(
@@ -49,8 +51,39 @@ def decompress(
     typer.echo(str(write_folder(path, model_dir)))
 
 
+def export(
+    model: Annotated[str, typer.Argument(help="Model folder, hub name, or compressed file.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="File to write.")],
+    pooling: Annotated[
+        str | None,
+        typer.Option("--pooling", help="Give one vector for each text instead of the head's answers: mean or cls."),
+    ] = None,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Scale that vector to length 1.")] = False,
+    verify: Annotated[
+        bool | None,
+        typer.Option("--verify/--no-verify", help="Compare with PyTorch first (default: if onnxruntime is installed)."),
+    ] = None,
+) -> None:
+    """Write a model as one ONNX file; an int8 one with QuantizeLinear and DequantizeLinear around its int8 weights."""
+    from pruneofa.cli.output import quiet_libraries
+    from pruneofa.reporting.units import format_bytes
+    from pruneofa.stages.export import export_model
+
+    quiet_libraries()
+    summary = export_model(model, output, pooling=pooling, normalize=normalize, verify=verify)
+    typer.echo(
+        f"{output}: {format_bytes(summary.bytes_written)}, {'int8' if summary.int8 else 'float'}; "
+        f"{', '.join(summary.inputs)} -> {', '.join(summary.outputs)}"
+    )
+    if (parity := summary.parity) is not None:
+        typer.echo(
+            f"ONNX Runtime against PyTorch: max error {parity.max_error:.2g}, values up to {parity.largest:.2g}, "
+            f"{parity.batches} batches of 1 to {parity.longest} tokens"
+        )
+
+
 def inspect(
-    model: Annotated[str, typer.Argument(help="Compressed file or model folder.")],
+    model: Annotated[str, typer.Argument(help="Compressed file, model folder, or ONNX file.")],
     as_json: Json = False,
 ) -> None:
     """Sparsity per tensor, bytes, nominal and real ratio."""
@@ -63,6 +96,31 @@ def inspect(
         print_inspection(inspection)
 
 
+def push_to_hub(
+    model_dir: Annotated[Path, typer.Argument(help="Model folder, or folder of a run (its last model goes).")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="Repository of the Hugging Face hub: user/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    add_file: Annotated[
+        list[Path] | None, typer.Option("--add_file", help="A further file, such as model.onnx; repeatable.")
+    ] = None,
+    commit_message: Annotated[str | None, typer.Option("--commit_message", help="Of the one commit.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry_run", help="Only list what would be uploaded.")] = False,
+) -> None:
+    """Upload a model with its card to the Hugging Face hub; the token is that of `hf auth login` or HF_TOKEN."""
+    from pruneofa.reporting.units import format_bytes
+    from pruneofa.stages.hub import push_to_hub as push
+
+    given = {} if commit_message is None else {"commit_message": commit_message}
+    summary = push(model_dir, repo, private=private, files=add_file or (), dry_run=dry_run, **given)
+    for name, size in summary.files.items():
+        typer.echo(f"{name:<40} {format_bytes(size):>10}")
+    total = format_bytes(sum(summary.files.values()))
+    if summary.url is None:
+        typer.echo(f"{len(summary.files)} files, {total}; nothing was uploaded")
+    else:
+        typer.echo(f"{summary.url}: {len(summary.files)} files, {total}")
+
+
 def _inspection(model: str) -> dict[str, Any]:
     from pruneofa.checkpoint.inspection import inspect_model
     from pruneofa.checkpoint.manifest import read_manifest
@@ -70,7 +128,11 @@ def _inspection(model: str) -> dict[str, Any]:
 
     path = Path(model)
     if not path.exists():
-        raise CheckpointError(f"{model!r} does not exist; give a .pofa file or a model folder")
+        raise CheckpointError(f"{model!r} does not exist; give a .pofa file, a model folder or an ONNX file")
+    if path.suffix == ".onnx":
+        from pruneofa.export.inspection import inspect_onnx
+
+        return dict(inspect_onnx(path).as_dict())
     if path.is_dir() and read_manifest(path) is None:
         from pruneofa.stages.compress import weight_names
 

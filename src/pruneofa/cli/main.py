@@ -1,16 +1,23 @@
 """The `pruneofa` command: its subcommands, its messages, its exit codes (0 done, 1 failed, 2 wrong use)."""
 
+import contextlib
 import errno
 import logging
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
 
-from pruneofa.cli import files, pipeline, stages, system
+from pruneofa.cli import corpus, evaluation, files, pipeline, plan, stages, system
 from pruneofa.errors import ConfigurationError, PruneofaError
+from pruneofa.ranks import FirstRankError, be_alone, has_joined, is_first, leave, rank, world_size
 from pruneofa.terminal import messages
+
+# What several processes do together; of any other command the first does all.
+_ON_EVERY_RANK = ("run", "corpus", "teach", "prune", "finetune", "transfer", "quantize")
 
 app = typer.Typer(
     name="pruneofa",
@@ -21,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (pipeline, stages, files, system):
+for module in (pipeline, corpus, stages, evaluation, plan, files, system):
     module.register(app)
 
 
@@ -39,13 +46,30 @@ def _options(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+    if world_size() > 1 and context.invoked_subcommand not in _ON_EVERY_RANK:
+        if not is_first():
+            raise typer.Exit
+        be_alone()
     _set_up_messages(verbose)
 
 
 def main() -> None:
-    """Run the command line; the console script's entry."""
+    """Run the command line; the console script's entry.
+
+    Of several processes (torchrun) the first one prints; the others only what befell them alone.
+    """
+    with contextlib.ExitStack() as silence:
+        if not is_first():
+            nowhere = silence.enter_context(Path(os.devnull).open("w"))
+            silence.enter_context(contextlib.redirect_stdout(nowhere))
+        _run()
+
+
+def _run() -> None:
     try:
         app()
+    except FirstRankError:
+        sys.exit(1)  # it has told why itself
     except ConfigurationError as error:
         _fail(str(error), 2)
     except PruneofaError as error:
@@ -53,7 +77,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("pruneofa"):
             raise
-        _fail(f"the package {error.name!r} is missing; this command needs: pip install 'pruneofa[train]'", 1)
+        _fail(f"the package {error.name!r} is missing; this command needs: pip install {_extra_of(error.name)!r}", 1)
     except Exception as error:
         place = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
         if _disk_is_full(error):
@@ -65,7 +89,15 @@ def main() -> None:
         # Typer ends an interrupted command with this code and no word.
         if ended.code == 130:
             _fail("interrupted; run the same command again to go on where it stopped", 130)
+        if not ended.code:
+            leave()
         raise
+
+
+def _extra_of(package: str | None) -> str:
+    """What to install for a package that is missing."""
+    exporting = (package or "").partition(".")[0] in ("onnx", "onnxscript", "onnxruntime")
+    return "pruneofa[train,export]" if exporting else "pruneofa[train]"
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
@@ -80,7 +112,10 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    if is_first():
+        print(f"error: {message}", file=sys.stderr)
+    elif has_joined():  # before, all fail alike
+        print(f"error on rank {rank()}: {message}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -93,4 +128,4 @@ def _set_up_messages(verbose: bool) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler], force=True)
-    logging.getLogger("pruneofa").setLevel(logging.INFO)
+    logging.getLogger("pruneofa").setLevel(logging.INFO if is_first() else logging.ERROR)

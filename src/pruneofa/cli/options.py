@@ -32,12 +32,19 @@ Epochs = Annotated[float | None, typer.Option("--num_train_epochs", help="Passes
 MaxSteps = Annotated[int | None, typer.Option("--max_steps", help="Optimizer steps, instead of epochs.")]
 BatchSize = Annotated[int | None, typer.Option("--per_device_train_batch_size", help="Examples in a batch.")]
 TrainFile = Annotated[
-    str | None, typer.Option("--train_file", help="CSV, TSV or JSON lines (also .gz, .bz2, .xz), or hub:NAME:SPLIT.")
+    str | None,
+    typer.Option("--train_file", help="CSV, TSV, JSON lines, SQuAD's JSON (also .gz, .bz2, .xz), or hub:NAME:SPLIT."),
 ]
 ValidationFile = Annotated[
     str | None, typer.Option("--validation_file", help="What to evaluate on; forms as of --train_file.")
 ]
-TaskName = Annotated[str | None, typer.Option("--task_name", help="The task's name in reports.")]
+DataDir = Annotated[
+    str | None, typer.Option("--data_dir", help="Folder with a public task's own files, instead of the two above.")
+]
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task_name", help="A public task (squad, squad_v2, mnli, qqp, qnli, sst2), or any name for yours."),
+]
 TextColumn = Annotated[str | None, typer.Option("--text_column", help="Column of the text (default: text).")]
 PairColumn = Annotated[str | None, typer.Option("--text_pair_column", help="Column of a pair's second text.")]
 LabelColumn = Annotated[str | None, typer.Option("--label_column", help="Column of the label (default: label).")]

@@ -15,6 +15,8 @@ from pruneofa.reporting.tables import (
     inspection_markdown,
     inspection_summary,
     inspection_table,
+    markdown_table,
+    rich_table,
 )
 
 
@@ -38,6 +40,84 @@ def print_inspection(inspection: Mapping[str, Any]) -> None:
     console.print(inspection_table(inspection))
     for line in inspection_summary(inspection):
         typer.echo(line)
+
+
+def print_sensitivity(modules: Sequence[Mapping[str, Any]]) -> None:
+    """The table of a model's modules by what their quantization costs."""
+    from pruneofa.reporting.sensitivity import sensitivity_grid
+
+    grid, console = sensitivity_grid(modules), Console()
+    if console.is_terminal:
+        console.print(rich_table(grid, text_columns=(0, 1)))
+    else:
+        typer.echo(markdown_table(grid), nl=False)
+
+
+def print_corpus(record: Mapping[str, Any], times: Mapping[str, Any] | None) -> None:
+    """The table of what is in a corpus, and how it was made."""
+    from pruneofa.reporting.corpus import corpus_grid, corpus_lines
+
+    grid, console = corpus_grid(record), Console()
+    if console.is_terminal:
+        console.print(rich_table(grid))
+    else:
+        typer.echo(markdown_table(grid))
+    for line in corpus_lines(record, times):
+        typer.echo(line)
+
+
+def print_seeds(summary: Mapping[str, Any]) -> None:
+    """The table of several seeds."""
+    from pruneofa.reporting.seeds import seeds_grid
+
+    grid, console = seeds_grid(summary), Console()
+    if console.is_terminal:
+        console.print(rich_table(grid))
+    else:
+        typer.echo(markdown_table(grid), nl=False)
+
+
+def print_plan(plan: Any) -> None:
+    """What a recipe would do: its architecture, what is pruned of it, its stages and its schedule."""
+    from pruneofa.reporting.published import published_text
+
+    typer.echo(f"recipe:            {plan.recipe}")
+    typer.echo(f"model:             {plan.model}, {plan.parameters:,} parameters")
+    typer.echo(f"prunable weights:  {plan.encoder_weights:,} in {plan.encoder_tensors} tensors")
+    if plan.pooler_weights:
+        typer.echo(f"pooler:            {plan.pooler_weights:,}")
+    if plan.pruned_weights is not None:
+        typer.echo(f"zeros in the end:  {plan.pruned_weights:,}, masks selected {plan.reselections} times")
+    typer.echo(f"published:         {published_text(plan.recipe)}")
+    for stage in plan.stages:
+        typer.echo(f"{stage.name + ':':<19}{stage.what}")
+    if plan.moments:
+        rows = [[f"{m.step:,}", f"{100 * m.sparsity:.2f}", f"{m.learning_rate:.3e}"] for m in plan.moments]
+        typer.echo("")
+        typer.echo(markdown_table((["pruning step", "sparsity %", "learning rate"], rows)), nl=False)
+
+
+def print_cost(plan: Mapping[str, Any]) -> None:
+    """What a recipe's training needs and costs: its tables, and what they rest on."""
+    from pruneofa.reporting import planning
+
+    console = Console()
+    for line in planning.plan_lines(plan):
+        typer.echo(line)
+    grids = {
+        "work": (planning.work_grid(plan), (0,)),
+        "memory of one device": (planning.memory_grid(plan), (0,)),
+        "checkpoints": (planning.storage_grid(plan), (0,)),
+        "time and cost": (planning.time_grid(plan), (1,)),
+    }
+    for title, (grid, text_columns) in grids.items():
+        if not grid[1]:
+            continue
+        typer.echo(f"\n{title}\n")
+        if console.is_terminal:
+            console.print(rich_table(grid, text_columns=text_columns))
+        else:
+            typer.echo(markdown_table(grid, text_columns=text_columns), nl=False)
 
 
 def print_json(value: Any) -> None:

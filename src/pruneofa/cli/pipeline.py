@@ -22,51 +22,106 @@ def run(
     output_dir: Annotated[
         Path | None, typer.Option("--output_dir", help="Folder of the run (default: runs/NAME).")
     ] = None,
+    pretraining_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--pretraining_dir", help="Folder of corpus, teach and prune, for several tasks (default: the run's)."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="0,1,2", help="Run the task with each of these; mean and spread.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry_run", help="Say what would be done (architecture, sparsity, schedule); run nothing.")
+    ] = False,
     overrides: Set = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Run a whole recipe; what is done and unchanged is skipped, what was interrupted goes on.
 
-    Leaves model.pofa and report.html in the folder.
+    Leaves model.pofa and report.html in the folder; with --seeds in a folder for each, and seeds.json.
     """
-    from pruneofa.cli.output import print_comparison, quiet_libraries
-    from pruneofa.pipeline import run_pipeline
+    from pruneofa.cli.output import print_comparison, print_plan, print_seeds, quiet_libraries
+    from pruneofa.pipeline import run_pipeline, run_seeds, shared_pretraining
     from pruneofa.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    folder = output_dir or Path("runs") / loaded.name
     quiet_libraries()
-    data = run_pipeline(loaded, folder, overwrite=overwrite)
+    if dry_run:
+        from pruneofa.stages.plan import plan
+
+        print_plan(plan(loaded))
+        return
+    folder = output_dir or Path("runs") / loaded.name
+    shared = shared_pretraining(pretraining_dir)
+    if seeds is not None:
+        print_seeds(run_seeds(loaded, _numbers(seeds), folder, overwrite=overwrite, shared=shared))
+        typer.echo(f"seeds:  {folder / 'seeds.json'}")
+        return
+    data = run_pipeline(loaded, folder, overwrite=overwrite, shared=shared)
     print_comparison(data.rows)
     if (folder / "model.pofa").exists():
         typer.echo(f"model:  {folder / 'model.pofa'}")
     typer.echo(f"report: {folder / 'report.html'}")
 
 
-def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Write a run's report anew: one self-contained HTML page, and report.json."""
-    from pruneofa.stages.report import write_report
+def _numbers(text: str) -> list[int]:
+    """The seeds in `0,1,2`."""
+    from pruneofa.errors import ConfigurationError
 
-    write_report(run_dir)
-    typer.echo(f"report: {run_dir / 'report.html'}")
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) < 2**32 for part in parts):
+        raise ConfigurationError(
+            f"--seeds: is {text!r}; allowed: whole numbers with commas between them, such as 0,1,2"
+        )
+    return [int(part) for part in parts]
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of a run, or of result files (JSON) that pages are drawn from.")
+    ],
+    pages: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--page", help="Markdown page to draw results into; repeatable (default: README.md, docs/*.md beside them)."
+        ),
+    ] = None,
+) -> None:
+    """Write a run's report anew (one HTML page, report.json), or the tables and figures of measured results."""
+    from pruneofa.stages.report import RECIPE_NAME, write_report
+
+    if not (folder / RECIPE_NAME).exists() and any(folder.glob("*.json")):
+        from pruneofa.reporting.results_pages import render_pages
+
+        for page in render_pages(folder, pages):
+            typer.echo(f"page: {page}")
+        return
+    write_report(folder)
+    typer.echo(f"report: {folder / 'report.html'}")
 
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this one's YAML.")] = None,
     output_path: Annotated[Path | None, typer.Option("--output_path", help="Copy it to this file instead.")] = None,
 ) -> None:
-    """List the shipped recipes, or copy one."""
+    """List the shipped recipes, the paper's with its figures (percent), or copy one."""
     from pruneofa.atomic import write_text
     from pruneofa.errors import ConfigurationError
     from pruneofa.recipe_files import shipped_recipes
+    from pruneofa.reporting.published import published_rows
 
     shipped = shipped_recipes()
     if name is None:
+        rows = {row.recipe: row for row in published_rows()}
         for known, text in shipped.items():
-            typer.echo(f"{known:<24}{_first_comment(text)}")
+            about = _first_comment(text)
+            if known in rows:  # of the paper's rows the list says where they lead; the YAML says the rest
+                about = f"{about.partition(':')[0]}; paper: {rows[known].text}"
+            typer.echo(f"{known:<28}{about}")
         return
     if name not in shipped:
-        raise ConfigurationError(f"recipe {name!r} is not shipped; allowed: {', '.join(shipped)}")
+        raise ConfigurationError(f"recipe {name!r} is not shipped; `pruneofa recipes` lists those that are")
     if output_path is None:
         typer.echo(shipped[name], nl=False)
     elif output_path.exists():

@@ -1,4 +1,4 @@
-"""One command for each stage: corpus, teach, prune, finetune, transfer, quantize, evaluate."""
+"""One command for each stage that trains: teach, prune, finetune, transfer, quantize."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +9,8 @@ import typer
 from pruneofa.cli.options import (
     BatchSize,
     CorpusDir,
+    DataDir,
     Epochs,
-    Json,
     LabelColumn,
     LearningRate,
     MaxLength,
@@ -31,7 +31,6 @@ from pruneofa.cli.options import (
 )
 
 _EXAMPLES = {
-    "corpus": "pruneofa corpus demo --output_dir runs/corpus",
     "teach": "pruneofa teach demo --corpus_dir runs/corpus --output_dir runs/teach",
     "prune": "pruneofa prune demo --model_name_or_path runs/teach --corpus_dir runs/corpus --output_dir runs/prune",
     "finetune": "pruneofa finetune --model_name_or_path runs/teach --train_file train.csv --validation_file dev.csv "
@@ -40,7 +39,6 @@ _EXAMPLES = {
     "--train_file train.csv --validation_file dev.csv --output_dir runs/transfer",
     "quantize": "pruneofa quantize --model_name_or_path runs/transfer --teacher_name_or_path runs/teacher "
     "--train_file train.csv --validation_file dev.csv --output_dir runs/int8",
-    "evaluate": "pruneofa evaluate model.pofa --validation_file dev.csv --output_dir runs/evaluation",
 }
 
 
@@ -49,13 +47,21 @@ _FLAGS = {
     "model.name_or_path": "--model_name_or_path",
     "seed": "--seed",
     "{stage}.training.learning_rate": "--learning_rate",
+    "quantize.calibration.examples": "--calibrate",
+    "quantize.calibration.source": "--calibration_file",
     "{stage}.training.num_train_epochs": "--num_train_epochs",
     "{stage}.training.max_steps": "--max_steps",
     "{stage}.training.per_device_train_batch_size": "--per_device_train_batch_size",
     "prune.sparsity.target_sparsity": "--target_sparsity",
 }
-_CORPUS_FLAGS = {"corpus.source": "--train_file", "corpus.max_length": "--max_length"}
+_CORPUS_FLAGS = {
+    "corpus.source": "--train_file",
+    "corpus.text_column": "--text_column",
+    "corpus.form": "--form",
+    "corpus.max_length": "--max_length",
+}
 _TASK_FLAGS = {
+    "task.data_dir": "--data_dir",
     "task.train": "--train_file",
     "task.evaluation": "--validation_file",
     "task.task_name": "--task_name",
@@ -68,25 +74,8 @@ _TASK_FLAGS = {
 
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
-    for function in (corpus, teach, prune, finetune, transfer, quantize, evaluate):
+    for function in (teach, prune, finetune, transfer, quantize):
         app.command(function.__name__, epilog=f"Example: {_EXAMPLES[function.__name__]}")(function)
-
-
-def corpus(
-    output_dir: OutputDir,
-    recipe: OptionalRecipe = None,
-    model: Model = None,
-    train_file: Annotated[
-        str | None, typer.Option("--train_file", help="Text, JSON lines, CSV or TSV; a glob or a folder too.")
-    ] = None,
-    max_length: MaxLength = None,
-    seed: Seed = None,
-    overrides: Set = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Text -> packed examples for masked language modelling."""
-    settings = {"seed": seed, "corpus.source": train_file, "corpus.max_length": max_length}
-    _run("corpus", recipe, model, settings, overrides, output_dir, overwrite, inputs={"model": model})
 
 
 def teach(
@@ -140,6 +129,7 @@ def finetune(
     model: Model = None,
     train_file: TrainFile = None,
     validation_file: ValidationFile = None,
+    data_dir: DataDir = None,
     task_name: TaskName = None,
     text_column: TextColumn = None,
     text_pair_column: PairColumn = None,
@@ -156,7 +146,9 @@ def finetune(
 ) -> None:
     """The dense model learns the task: the teacher of transfer and quantize."""
     settings = _training("finetune", learning_rate, num_train_epochs, max_steps, batch_size, seed)
-    settings |= _task(train_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length)
+    settings |= task_settings(
+        train_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length, data_dir
+    )
     inputs = {"dense": model, "checkpoint": checkpoint}
     _run("finetune", recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs)
 
@@ -177,6 +169,7 @@ def _learns_from_teacher(stage: str, start: str, summary: str) -> Callable[..., 
         teacher: Teacher = None,
         train_file: TrainFile = None,
         validation_file: ValidationFile = None,
+        data_dir: DataDir = None,
         task_name: TaskName = None,
         text_column: TextColumn = None,
         text_pair_column: PairColumn = None,
@@ -192,8 +185,8 @@ def _learns_from_teacher(stage: str, start: str, summary: str) -> Callable[..., 
         checkpoint: Resume = None,
     ) -> None:
         settings = _training(stage, learning_rate, num_train_epochs, max_steps, batch_size, seed)
-        settings |= _task(
-            train_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length
+        settings |= task_settings(
+            train_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length, data_dir
         )
         inputs = {start: model, "task_teacher": teacher, "checkpoint": checkpoint}
         _run(stage, recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs)
@@ -207,40 +200,83 @@ transfer = _learns_from_teacher(
     "sparse",
     "The sparse model learns the task with its zeros locked, from a dense teacher (or from labels alone).",
 )
-quantize = _learns_from_teacher(
-    "quantize",
-    "task_model",
-    "Quantization-aware training of a sparse task model to int8, zeros locked and teacher on.",
-)
 
 
-def evaluate(
-    model: Annotated[str, typer.Argument(help="Model folder, hub name, or compressed file.")],
+def quantize(
     output_dir: OutputDir,
     recipe: OptionalRecipe = None,
+    model: Model = None,
+    teacher: Teacher = None,
+    calibrate: Annotated[
+        int | None, typer.Option("--calibrate", help="Don't train: find the ranges on so many texts.")
+    ] = None,
+    calibration_file: Annotated[
+        str | None,
+        typer.Option("--calibration_file", help="Texts for that, without labels (default: the training examples)."),
+    ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Write no model: rank its modules by what quantizing each costs.")
+    ] = False,
+    train_file: TrainFile = None,
     validation_file: ValidationFile = None,
+    data_dir: DataDir = None,
+    task_name: TaskName = None,
     text_column: TextColumn = None,
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     max_length: MaxLength = None,
+    learning_rate: LearningRate = None,
+    num_train_epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
     overrides: Set = None,
     overwrite: Overwrite = False,
-    as_json: Json = False,
+    checkpoint: Resume = None,
 ) -> None:
-    """Metrics and predictions of one model, as JSON files in the folder."""
-    from pruneofa.cli.output import print_json, quiet_libraries
-    from pruneofa.stages.evaluate import evaluate_into
-    from pruneofa.stages.task_training import required_task
-
-    settings = _task(validation_file, validation_file, None, text_column, text_pair_column, label_column, max_length)
-    task = required_task(_recipe("evaluate", recipe, model, settings, overrides))
-    quiet_libraries()
-    metrics = evaluate_into(output_dir, model, task, overwrite=overwrite)
-    if as_json:
-        print_json(metrics)
+    """A sparse task model to int8: trained with rounding, zeros locked and teacher on; or calibrated (--calibrate)."""
+    without_training = sensitivity or calibrate is not None or calibration_file is not None
+    if without_training:
+        _refuse_training_flags(
+            {
+                "--learning_rate": learning_rate,
+                "--num_train_epochs": num_train_epochs,
+                "--max_steps": max_steps,
+                "--per_device_train_batch_size": batch_size,
+                "--resume_from_checkpoint": checkpoint,
+            }
+        )
+        if text_column or text_pair_column or max_length:
+            train_file = train_file or calibration_file  # columns and lengths are settings of a task
+        validation_file = validation_file or train_file  # nothing is trained, so nothing is held back
+    settings = _training("quantize", learning_rate, num_train_epochs, max_steps, batch_size, seed)
+    settings |= task_settings(
+        train_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length, data_dir
+    )
+    settings |= {"quantize.calibration.examples": calibrate, "quantize.calibration.source": calibration_file}
+    if without_training:
+        settings["quantize.method"] = "calibration"
+    inputs = {"task_model": model, "task_teacher": teacher, "checkpoint": checkpoint}
+    if not sensitivity:
+        results = _run("quantize", recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs)
+        typer.echo(results["quantization"]["text"])
         return
-    for name, value in metrics.items():
-        typer.echo(f"{name}: {value:.4f}")
+    from pruneofa.cli.output import print_sensitivity
+    from pruneofa.stages.sensitivity import STAGE
+
+    results = _run("quantize", recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs, runs=STAGE)
+    print_sensitivity(results["modules"])
+
+
+def _refuse_training_flags(flags: dict[str, Any]) -> None:
+    """Raise if one of these flags is set where nothing is trained."""
+    from pruneofa.errors import ConfigurationError
+
+    given = [flag for flag, value in flags.items() if value is not None]
+    if given:
+        raise ConfigurationError(
+            f"{given[0]}: nothing is trained with --calibrate, --calibration_file or --sensitivity; leave one out"
+        )
 
 
 def _training(
@@ -262,7 +298,7 @@ def _training(
     return keys
 
 
-def _task(
+def task_settings(
     train_file: str | None,
     validation_file: str | None,
     task_name: str | None,
@@ -270,8 +306,11 @@ def _task(
     text_pair_column: str | None,
     label_column: str | None,
     max_length: int | None,
+    data_dir: str | None = None,
 ) -> dict[str, Any]:
+    """Recipe keys of the flags of a task."""
     return {
+        "task.data_dir": data_dir,
         "task.train": train_file,
         "task.evaluation": validation_file,
         "task.task_name": task_name,
@@ -282,7 +321,7 @@ def _task(
     }
 
 
-def _recipe(
+def stage_recipe(
     stage: str, recipe: str | None, model: str | None, settings: dict[str, Any], overrides: list[str] | None
 ) -> Any:
     """The recipe named, or the defaults, with what the flags and --set say."""
@@ -305,19 +344,23 @@ def _run(
     output_dir: Path,
     overwrite: bool,
     inputs: dict[str, Any],
-) -> None:
+    runs: Any = None,
+) -> dict[str, Any]:
+    """Run a stage (or `runs`, with that stage's settings) and print its figures; returns its results."""
     from pruneofa.cli.output import quiet_libraries
     from pruneofa.pipeline import STAGES
     from pruneofa.stages.execution import execute
 
-    loaded = _recipe(stage, recipe, model, settings, overrides)
+    loaded = stage_recipe(stage, recipe, model, settings, overrides)
     given = {name: str(value) for name, value in inputs.items() if value is not None}
     for name in ("model", "dense", "sparse", "task_model"):
         if name in inputs:
             given.setdefault(name, loaded.model.name_or_path)
     quiet_libraries()
-    record = execute(STAGES[stage], loaded, given, output_dir, replace_stale=overwrite)
+    chosen = STAGES[stage] if runs is None else runs
+    record = execute(chosen, loaded, given, output_dir, replace_stale=overwrite)
     for name, value in record.results.items():
         if isinstance(value, int | float):
             typer.echo(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
-    typer.echo(f"{stage}: {output_dir}")
+    typer.echo(f"{chosen.name}: {output_dir}")
+    return dict(record.results)

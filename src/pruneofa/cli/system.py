@@ -11,18 +11,28 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: Json = False) -> None:
-    """What this machine offers: processor, memory, libraries, device, precision."""
+    """What this machine offers: processor, memory, the engine's kernels, libraries, device, precision."""
     from pruneofa import __version__, machine
 
-    facts = {"pruneofa": __version__, **machine.describe(), **_torch_facts()}
+    facts = {"pruneofa": __version__, **machine.describe(), **_engine_facts(), **_torch_facts()}
     if as_json:
         from pruneofa.cli.output import print_json
 
         print_json(facts)
         return
-    width = max(len(name) for name in facts)
     for name, value in facts.items():
-        typer.echo(f"{name:<{width}}  {value}")
+        typer.echo(f"{name}: {value}")
+
+
+def _engine_facts() -> dict[str, str]:
+    """Which kernels the engine uses here; a missing engine or an unknown name is told, not raised."""
+    from pruneofa.engine.native import active_kernel, kernel_names
+    from pruneofa.errors import PruneofaError
+
+    try:
+        return {"active kernel": active_kernel(), "supported kernels": ", ".join(kernel_names())}
+    except PruneofaError as error:
+        return {"active kernel": f"none: {error}"}
 
 
 def _torch_facts() -> dict[str, str]:

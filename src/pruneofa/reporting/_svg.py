@@ -32,15 +32,15 @@ COLOUR_VARIABLES = {
 """Colour drawn with -> CSS variable of the page. Each colour occurs once, that is how it is recognised."""
 
 FONT_SIZE = 12.0
-_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "pruneofa", "font.family": "DejaVu Sans", "font.size": FONT_SIZE}
-_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "pruneofa", "font.family": "DejaVu Sans", "font.size": FONT_SIZE}
+NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _REFERENCE = re.compile(r"#([^)\"']+)")
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 
 
 def figure(width: float, height: float) -> Figure:
     """An empty transparent figure, `width` x `height` CSS pixels at its natural size."""
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         created = Figure(figsize=(width / 72, height / 72), dpi=72)
         created.patch.set_alpha(0)
         FigureCanvasSVG(created)
@@ -56,10 +56,10 @@ def inline_svg(drawn: Figure, prefix: str, label: str) -> str:
         label: what a reader who cannot see the picture is told.
     """
     buffer = io.BytesIO()
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+    with mpl.rc_context(SETTINGS), warnings.catch_warnings():
         # The browser brings the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        drawn.savefig(buffer, format="svg", metadata=_NO_METADATA)
+        drawn.savefig(buffer, format="svg", metadata=NO_METADATA)
     root = ElementTree.fromstring(buffer.getvalue())
     _strip(root)
     _rename(root, prefix)

@@ -50,7 +50,7 @@ def comparison_grid(rows: Sequence[ModelRow]) -> Grid:
 
 def comparison_table(rows: Sequence[ModelRow]) -> Table:
     """The comparison as a rich table; names are shown as they are, never read as markup."""
-    return _rich_table(comparison_grid(rows))
+    return rich_table(comparison_grid(rows))
 
 
 def comparison_markdown(rows: Sequence[ModelRow]) -> str:
@@ -85,7 +85,7 @@ def inspection_grid(inspection: Mapping[str, Any]) -> Grid:
 
 def inspection_table(inspection: Mapping[str, Any]) -> Table:
     """The tensors of an inspected model as a rich table, its totals as the caption (see `inspection_grid`)."""
-    table = _rich_table(inspection_grid(inspection), text_columns=(0, 1, 7, 8))
+    table = rich_table(inspection_grid(inspection), text_columns=(0, 1, 7, 8))
     table.caption = Text("\n".join(inspection_summary(inspection)), style="default")
     table.caption_justify = "left"
     return table
@@ -172,7 +172,8 @@ def _bytes_column(counts: list[int]) -> list[str]:
     return texts
 
 
-def _rich_table(grid: Grid, text_columns: Sequence[int] = (0,)) -> Table:
+def rich_table(grid: Grid, text_columns: Sequence[int] = (0,)) -> Table:
+    """A grid as a rich table; cells are shown as they are, never read as markup."""
     headings, rows = grid
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for i, heading in enumerate(headings):

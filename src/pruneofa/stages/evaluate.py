@@ -1,28 +1,54 @@
-"""Stage `evaluate`: predictions and metrics of task models on the evaluation split."""
+"""Stage `evaluate`: predictions and metrics of task models on the splits that are reported on."""
 
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from pruneofa.atomic import write_json
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.data.batching import PaddingCollator
-from pruneofa.data.tasks import TaskConfig, load_split
+from pruneofa.data.metrics import TaskKind
+from pruneofa.data.task_config import TaskConfig
+from pruneofa.data.task_rows import EVALUATION
+from pruneofa.data.tasks import load_evaluations
 from pruneofa.errors import ConfigurationError, DataError
 from pruneofa.recipe import Recipe
-from pruneofa.stages.models import load_any, load_tokenizer, longest_sequence
-from pruneofa.stages.task_training import metrics_of, required_task
-from pruneofa.training.prediction import predict_logits
+from pruneofa.stages.models import load_any, load_config, load_tokenizer, longest_sequence
+from pruneofa.stages.scoring import scored
+from pruneofa.stages.task_models import OUTPUTS, auto_class, kind_of_model, labels_of_model
+from pruneofa.stages.task_training import required_task
+from pruneofa.training.prediction import predict
 
 METRICS_NAME = "metrics.json"
 PREDICTIONS_NAME = "predictions.json"
+PREDICTIONS_VERSION = 1
+"""Version of the layout of a file of predictions."""
+
+_TASK_HEADS = ("ForSequenceClassification", "ForQuestionAnswering")
+
 # The artefacts that a run may have, in the order in which they are shown.
 MODEL_NAMES = {"task_teacher": "dense", "task_model": "sparse", "int8_model": "sparse int8"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model did on a task.
+
+    Attributes:
+        metrics: by name; of further splits with the split's name behind it, `accuracy_mismatched`.
+        documents: split -> what its file of predictions holds; the first is "evaluation".
+    """
+
+    metrics: dict[str, float]
+    documents: dict[str, dict[str, Any]]
+
+    def write_predictions(self, path: Path) -> None:
+        """Write one file for each split: `path`, and beside it those of further splits, with their names behind it."""
+        for split, document in self.documents.items():
+            write_json(path if split == EVALUATION else path.with_stem(f"{path.stem}-{split}"), document)
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
@@ -31,43 +57,62 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     results = {}
     for artefact, name in MODEL_NAMES.items():
         if artefact in inputs:
-            results[name] = evaluate_model(inputs[artefact], task, output_dir / f"predictions-{artefact}.json")
+            evaluation = evaluate_model(inputs[artefact], task)
+            evaluation.write_predictions(output_dir / f"predictions-{artefact}.json")
+            results[name] = evaluation.metrics
     write_json(output_dir / METRICS_NAME, {"task": task.task_name, "models": results})
     return results
 
 
-def evaluate_model(path: str, task: TaskConfig, predictions_path: Path | None = None) -> dict[str, float]:
-    """Metrics of one model on `task.evaluation`; its predictions go to `predictions_path`.
+def evaluate_model(path: str, task: TaskConfig) -> Evaluation:
+    """Metrics and predictions of one model on every split of `task` that is reported on.
 
     Args:
-        path: a model folder, a hub name, or a compressed file.
+        path: a model folder, a hub name, a compressed file, or an ONNX file in the folder of its model.
         task: what to evaluate on.
-        predictions_path: JSON file with one entry for each example, in the data's order.
 
     Raises:
         CheckpointError: the model is missing or damaged, or was never trained on a task.
-        DataError: the evaluation data has a label that the model was not trained on.
+        DataError: the task is of another kind than the model, or has a label that it was not trained on.
     """
-    from transformers import AutoModelForSequenceClassification
-
     if path.endswith(".pofa"):
         with tempfile.TemporaryDirectory() as folder:
             decompress(path, Path(folder) / "model")
-            return evaluate_model(str(Path(folder) / "model"), task, predictions_path)
-    tokenizer = load_tokenizer(path)
-    model = load_any(AutoModelForSequenceClassification, path, head_is_trained=True)
-    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    if task.label_names is not None and sorted(names) != sorted(task.label_names):
+            return evaluate_model(str(Path(folder) / "model"), task)
+    folder = str(Path(path).parent) if path.endswith(".onnx") else path
+    tokenizer = load_tokenizer(folder)
+    kind = _kind(folder, task)
+    model = _onnx_model(path) if path.endswith(".onnx") else load_any(auto_class(kind), path, head_is_trained=True)
+    names = labels_of_model(model.config)
+    if names is not None and task.label_names is not None and sorted(names) != sorted(task.label_names):
         raise DataError(f"model {path!r} knows the labels {names}, the task names {task.label_names}")
-    split = load_split(task.evaluation, task, tokenizer, names, longest_sequence(model))
-    logits = predict_logits(model, split, PaddingCollator(tokenizer.pad_token_id))
-    if predictions_path is not None:
-        write_json(predictions_path, _predictions(split.labels, logits, names))
-    return metrics_of(task, logits, split.labels)
+    metrics: dict[str, float] = {}
+    documents = {}
+    for split, data in load_evaluations(task, kind, tokenizer, names, longest_sequence(model)).items():
+        predictions = predict(model, data, PaddingCollator(tokenizer.pad_token_id), OUTPUTS[kind])
+        found, records = scored(task, kind, data, predictions, names)
+        suffix = "" if split == EVALUATION else f"_{split}"
+        metrics |= {f"{name}{suffix}": value for name, value in found.items()}
+        documents[split] = {
+            "format_version": PREDICTIONS_VERSION,
+            "task": task.task_name,
+            "split": split,
+            "kind": kind,
+            "metrics": found,
+            "label_names": names,
+            "examples": records,
+        }
+    return Evaluation(metrics, documents)
+
+
+def _onnx_model(path: str) -> Any:
+    from pruneofa.export.runtime import OnnxModel
+
+    return OnnxModel(path, load_config(str(Path(path).parent)))
 
 
 def evaluate_into(output_dir: Path, path: str, task: TaskConfig, *, overwrite: bool = False) -> dict[str, float]:
-    """As `evaluate_model`; metrics and predictions are left in `output_dir`.
+    """As `evaluate_model`; metrics and predictions are left in `output_dir`, the metrics are returned.
 
     Args:
         output_dir: a new or empty folder, or one of an earlier evaluation of the same model on the same task.
@@ -79,9 +124,19 @@ def evaluate_into(output_dir: Path, path: str, task: TaskConfig, *, overwrite: b
         ConfigurationError: the folder holds anything else.
     """
     _check_free(output_dir, path, task, overwrite)
-    metrics = evaluate_model(path, task, output_dir / PREDICTIONS_NAME)
-    write_json(output_dir / METRICS_NAME, {"model": path, "task": task.task_name, "metrics": metrics})
-    return metrics
+    evaluation = evaluate_model(path, task)
+    evaluation.write_predictions(output_dir / PREDICTIONS_NAME)
+    write_json(output_dir / METRICS_NAME, {"model": path, "task": task.task_name, "metrics": evaluation.metrics})
+    return evaluation.metrics
+
+
+def _kind(path: str, task: TaskConfig) -> TaskKind:
+    """The kind of a model; one that no task has made (a bare encoder) is taken for the task's, and refused later."""
+    kind = kind_of_model(load_config(path))
+    architectures = getattr(load_config(path), "architectures", None) or ()
+    if task.kind == "auto" or any(str(name).endswith(_TASK_HEADS) for name in architectures):
+        return kind
+    return task.kind
 
 
 def _check_free(folder: Path, path: str, task: TaskConfig, overwrite: bool) -> None:
@@ -90,7 +145,8 @@ def _check_free(folder: Path, path: str, task: TaskConfig, overwrite: bool) -> N
     if not folder.exists() or not any(folder.iterdir()):
         return
     held = folder / METRICS_NAME
-    if {file.name for file in folder.iterdir()} - {METRICS_NAME, PREDICTIONS_NAME}:
+    predictions = Path(PREDICTIONS_NAME).stem
+    if any(file.name != METRICS_NAME and not file.name.startswith(predictions) for file in folder.iterdir()):
         raise ConfigurationError(
             f"output_dir {str(folder)!r} holds files that no evaluation wrote; choose another --output_dir"
         )
@@ -104,12 +160,3 @@ def _check_free(folder: Path, path: str, task: TaskConfig, overwrite: bool) -> N
             f"output_dir {str(folder)!r} holds the evaluation of {known[0]!r} on {known[1]!r}; choose another "
             "--output_dir, or pass --overwrite_output_dir to replace it"
         )
-
-
-def _predictions(
-    labels: npt.NDArray[np.int64], logits: npt.NDArray[np.float32], names: list[str]
-) -> list[dict[str, Any]]:
-    return [
-        {"label": names[label], "prediction": names[int(row.argmax())], "logits": [float(value) for value in row]}
-        for label, row in zip(labels, logits, strict=True)
-    ]

@@ -7,11 +7,14 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pruneofa.allocator import keep_freed_memory
+from pruneofa.data.layouts import located
 from pruneofa.errors import ConfigurationError
+from pruneofa.ranks import is_first, on_first
 from pruneofa.recipe import Recipe
 from pruneofa.stages.record import (
     CHECKPOINTS_FOLDER,
@@ -26,9 +29,6 @@ from pruneofa.stages.record import (
 
 logger = logging.getLogger(__name__)
 
-# Recipe keys that name data.
-_SOURCES = (("corpus", "source"), ("task", "train"), ("task", "evaluation"))
-
 StageFunction = Callable[[Recipe, Mapping[str, str], Path], dict[str, Any]]
 
 
@@ -41,18 +41,20 @@ class Stage:
         sections: recipe sections that decide its result, with the files that they name as sources.
         inputs: names of the artefacts it reads; an ending "?" marks one that may be missing.
         run: the function that does it: recipe, inputs by name, folder to write -> figures to report.
+        trains: of several processes each runs it, and what it writes is written by the first; else the first alone.
     """
 
     name: str
     sections: tuple[str, ...]
     inputs: tuple[str, ...]
     run: StageFunction
+    trains: bool = False
 
 
 def execute(
     stage: Stage, recipe: Recipe, inputs: Mapping[str, str], output_dir: Path, *, replace_stale: bool = False
 ) -> StageRecord:
-    """Run `stage` into `output_dir` unless it is done already.
+    """Run `stage` into `output_dir` unless it is done already; of several processes each must call this.
 
     Args:
         stage: what to run.
@@ -68,37 +70,56 @@ def execute(
     """
     checkpoint = {"checkpoint": inputs["checkpoint"]} if "checkpoint" in inputs else {}
     inputs = {name: inputs[name] for name in (key.rstrip("?") for key in stage.inputs) if name in inputs}
+    record, is_new = on_first(partial(_begin, stage, recipe, inputs, output_dir, replace_stale))
+    if record.finished:
+        return record
+    keep_freed_memory()
+    run = partial(stage.run, recipe, inputs | checkpoint, output_dir)
+    started = time.monotonic()
+    try:
+        record.results = run() if stage.trains else on_first(run)
+    except BaseException:
+        # What went wrong is told by the error on its way; a disk too full for the record must not hide it.
+        if is_first():
+            record.seconds += time.monotonic() - started
+            with contextlib.suppress(OSError):
+                _leave(output_dir, record, is_new)
+        raise
+    on_first(partial(_finish, record, output_dir, started))
+    return record
+
+
+def _begin(
+    stage: Stage, recipe: Recipe, inputs: Mapping[str, str], output_dir: Path, replace_stale: bool
+) -> tuple[StageRecord, bool]:
+    """The record of a stage that is done, is gone on with, or begins; and whether its folder was made for it."""
     _refuse_unfinished(inputs)
     settings = _settings(stage, recipe, inputs)
     wanted = fingerprint(settings)
     record = _usable_record(stage, output_dir, settings, wanted, replace_stale)
     if record is not None and record.finished:
         logger.info("%s: unchanged, skipped", stage.name)
-        return record
+        return record, False
     if record is not None:
         logger.info("%s: was interrupted, continuing", stage.name)
     else:
         logger.info("%s: running", stage.name)
         record = StageRecord(stage.name, wanted, settings)
-    keep_freed_memory()
     is_new = not output_dir.exists()
-    output_dir.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     try:
         record.write(output_dir)
-        record.results = stage.run(recipe, inputs | checkpoint, output_dir)
     except BaseException:
-        record.seconds += time.monotonic() - started
-        # What went wrong is told by the error on its way; a disk too full for the record must not hide it.
         with contextlib.suppress(OSError):
             _leave(output_dir, record, is_new)
         raise
-    record.finished = True
-    record.seconds += time.monotonic() - started
+    return record, is_new
+
+
+def _finish(record: StageRecord, output_dir: Path, started: float) -> None:
+    record.seconds, record.finished = record.seconds + time.monotonic() - started, True
     record.write(output_dir)
     clear_folder(output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER)
-    logger.info("%s: done in %.0f s", stage.name, record.seconds)
-    return record
+    logger.info("%s: done in %.0f s", record.stage, record.seconds)
 
 
 def clear_folder(folder: Path) -> None:
@@ -138,14 +159,28 @@ def _settings(stage: Stage, recipe: Recipe, inputs: Mapping[str, str]) -> dict[s
         **sections,
         "inputs": {name: input_fingerprint(at) for name, at in inputs.items()},
     }
-    files = {
-        f"{section}.{key}": source_fingerprint(sections[section][key])
-        for section, key in _SOURCES
-        if sections.get(section) is not None
-    }
+    files = {key: source_fingerprint(source) for key, source in _sources(stage, recipe).items()}
     if any(files.values()):
         described["files"] = {key: found for key, found in files.items() if found}
     return dict(json.loads(json.dumps(described)))
+
+
+def _sources(stage: Stage, recipe: Recipe) -> dict[str, str | list[str] | None]:
+    """Recipe key -> data source, of the sections that decide the stage's result."""
+    found: dict[str, str | list[str] | None] = {}
+    if "corpus" in stage.sections and recipe.corpus is not None:
+        found["corpus.source"] = recipe.corpus.source
+    if "task" in stage.sections and recipe.task is not None:
+        task = located(recipe.task)
+        found |= {
+            "task.train": task.train,
+            "task.evaluation": task.evaluation,
+            "task.article_split": task.article_split,
+        }
+        found |= {f"task.also_evaluate.{name}": source for name, source in task.also_evaluate.items()}
+    if "quantize" in stage.sections and recipe.quantize is not None:
+        found["quantize.calibration.source"] = recipe.quantize.calibration.source
+    return found
 
 
 def _usable_record(

@@ -1,37 +1,130 @@
 """Stage `finetune`: the dense model learns the task; it is what the sparse one learns from and is compared with."""
 
+import json
+import logging
+import statistics
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pruneofa.atomic import write_json
+from pruneofa.data.task_config import TaskConfig
+from pruneofa.data.tasks import TaskData
+from pruneofa.errors import ConfigurationError
+from pruneofa.ranks import on_first
 from pruneofa.recipe import FinetuneSection, Recipe
-from pruneofa.stages.models import manifest_extra, save_log, save_model
+from pruneofa.stages.models import load_model, manifest_extra, save_log, save_model
 from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
-from pruneofa.stages.task_training import load_task_model, required_task, store_logits, teacher_logits
-from pruneofa.training.objectives import TaskLoss
-from pruneofa.training.session import train_model
+from pruneofa.stages.task_models import auto_class, load_with_new_head
+from pruneofa.stages.task_training import (
+    load_task_data,
+    required_task,
+    store_logits,
+    teacher_logits,
+    train_on_task,
+    validation_metrics,
+)
+
+logger = logging.getLogger(__name__)
+
+_SCORE_NAME = "score.json"
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
-    """Fine-tune `inputs["dense"]` on the recipe's task, and keep its logits on the training examples."""
+    """Fine-tune `inputs["dense"]` on the recipe's task, and keep its logits on the training examples.
+
+    With `finetune.seeds` one model is trained for each, and the one that is best on what is held out of training is
+    kept; a run that is broken off goes on with the seed that it had come to.
+    """
+    section, task = recipe.finetune or FinetuneSection(), required_task(recipe)
+    seeds = section.seeds or [recipe.seed]
+    check_can_choose(section, task)
+    tokenizer, data = load_task_data(inputs["dense"], task)
+    checkpoints = output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER
+    extra = {"base_model": inputs["dense"], **manifest_extra(inputs["dense"]), "recipe": recipe.name}
+    results: dict[str, Any] = {"task": data.statistics}
+    if len(seeds) == 1:
+        model, log = _train(recipe, section, task, data, inputs, tokenizer, seeds[0], checkpoints)
+    else:
+        for seed in seeds:
+            folder = checkpoints / f"seed-{seed}"
+            if (folder / _SCORE_NAME).exists():
+                logger.info("finetune: seed %d: done before", seed)
+                continue
+            model, log = _train(recipe, section, task, data, inputs, tokenizer, seed, folder / "steps")
+            save_model(model, None, folder / "model", stage="finetune", extra=extra)
+            score = {"validation": validation_metrics(log), "log": log}
+            on_first(partial(write_json, folder / _SCORE_NAME, score))
+        model, log, chosen = _best(seeds, checkpoints, task, data)
+        results |= chosen
+    save_model(model, tokenizer, output_dir, stage="finetune", extra=extra)
+    pad, training = tokenizer.pad_token_id, section.training
+    on_first(lambda: store_logits(output_dir, data.train, teacher_logits(model, data, pad, training)))
+    save_log(log, output_dir)
+    if found := validation_metrics(log):
+        results["validation"] = found
+    return results
+
+
+def check_can_choose(section: FinetuneSection, task: TaskConfig) -> None:
+    """Refuse to choose among seeds where nothing is held out of training to choose by.
+
+    Raises:
+        ConfigurationError: nothing is.
+    """
+    if len(section.seeds or ()) > 1 and not task.validation_fraction:
+        raise ConfigurationError(
+            f"finetune.seeds is {section.seeds}, but no part of the training data is held out to choose the best by; "
+            "set task.validation_fraction (0.05, say), or name one seed"
+        )
+
+
+def _train(
+    recipe: Recipe,
+    section: FinetuneSection,
+    task: TaskConfig,
+    data: TaskData,
+    inputs: Mapping[str, str],
+    tokenizer: Any,
+    seed: int,
+    checkpoints: Path,
+) -> tuple[Any, list[dict[str, Any]]]:
     from transformers import set_seed
 
-    section, task = recipe.finetune or FinetuneSection(), required_task(recipe)
-    set_seed(recipe.seed)
-    tokenizer, model, data = load_task_model(inputs["dense"], task)
-    log = train_model(
+    set_seed(seed)
+    model = load_with_new_head(inputs["dense"], data.kind, data.label_names)
+    log = train_on_task(
+        "finetune",
         model,
-        TaskLoss(),
+        data,
+        task,
         section.training,
-        label="finetune",
-        train_dataset=data.train,
         pad_token_id=tokenizer.pad_token_id,
-        checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
-        seed=recipe.seed,
+        checkpoint_dir=checkpoints,
+        seed=seed,
         resume_from_checkpoint=inputs.get("checkpoint"),
     )
-    extra = {"base_model": inputs["dense"], **manifest_extra(inputs["dense"]), "recipe": recipe.name}
-    save_model(model, tokenizer, output_dir, stage="finetune", extra=extra)
-    store_logits(output_dir, data.train, teacher_logits(model, data.train, tokenizer.pad_token_id, section.training))
-    save_log(log, output_dir)
-    return {"task": data.statistics}
+    return model, log
+
+
+def _best(
+    seeds: list[int], checkpoints: Path, task: TaskConfig, data: TaskData
+) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
+    """The model that is best on what is held out of training (the first of equals), its log, and what was compared."""
+    scores = {}
+    for seed in seeds:
+        document = json.loads((checkpoints / f"seed-{seed}" / _SCORE_NAME).read_text(encoding="utf-8"))
+        scores[seed] = document["validation"][task.metric_of(data.kind)]
+    best = max(seeds, key=lambda seed: scores[seed])
+    folder = checkpoints / f"seed-{best}"
+    values = list(scores.values())
+    results = {
+        "seeds": {str(seed): score for seed, score in scores.items()},
+        "chosen_seed": best,
+        "validation_mean": statistics.mean(values),
+        "validation_standard_deviation": statistics.stdev(values),
+    }
+    logger.info("finetune: seed %d is the best of %s", best, ", ".join(f"{s}: {v:.4f}" for s, v in scores.items()))
+    log = json.loads((folder / _SCORE_NAME).read_text(encoding="utf-8"))["log"]
+    return load_model(auto_class(data.kind), str(folder / "model"), head_is_trained=True), log, results

@@ -15,6 +15,7 @@ from pruneofa.checkpoint.manifest import Manifest, read_manifest, write_manifest
 from pruneofa.data.packaged import resolve_model
 from pruneofa.errors import CheckpointError
 from pruneofa.quantization.parameters import QuantizedState
+from pruneofa.ranks import on_first
 from pruneofa.stages.record import STATE_FOLDER
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def save_model(
     quantized: QuantizedState | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Save for plain `from_pretrained`, with `pruneofa.json` beside it.
+    """Save for plain `from_pretrained`, with `pruneofa.json` beside it; of several processes the first does.
 
     Args:
         model: a plain model of transformers (after `convert`, where it was quantized).
@@ -155,6 +156,18 @@ def save_model(
         quantized: scales and zero-points of an int8 model.
         extra: further facts: base model, recipe.
     """
+    on_first(lambda: _write_model(model, tokenizer, output_dir, stage, targets or {}, quantized, extra or {}))
+
+
+def _write_model(
+    model: Any,
+    tokenizer: Any,
+    output_dir: Path,
+    stage: str,
+    targets: Mapping[str, float],
+    quantized: QuantizedState | None,
+    extra: Mapping[str, Any],
+) -> None:
     from pruneofa.quantization.state import save_quantization
 
     try:
@@ -176,8 +189,8 @@ def save_model(
     sparsity = {
         f"{name}.weight": {
             "size": linear.weight.numel(),
-            "zeros": int((linear.weight == 0).sum()),
-            "target": (targets or {}).get(name),
+            "zeros": int((linear.weight == 0).sum()) - _kept_zeros(name, quantized),
+            "target": targets.get(name),
         }
         for name, linear in {**encoder, **pooler}.items()
     }
@@ -188,9 +201,16 @@ def save_model(
         pooler_weights=tuple(f"{name}.weight" for name in pooler),
         sparsity=sparsity,
         quantization=quantization,
-        extra=dict(extra or {}),
+        extra=dict(extra),
     )
     write_manifest(output_dir, manifest)
+
+
+def _kept_zeros(name: str, quantized: QuantizedState | None) -> int:
+    """How many weights of a module are zero only because they were rounded; the pattern keeps them."""
+    parameters = None if quantized is None else quantized.modules.get(name)
+    kept = None if parameters is None else parameters.weight_kept_zeros
+    return 0 if kept is None else kept.numel()
 
 
 def manifest_extra(path: str) -> dict[str, Any]:
@@ -200,8 +220,8 @@ def manifest_extra(path: str) -> dict[str, Any]:
 
 
 def save_log(log: list[dict[str, Any]], output_dir: Path) -> None:
-    """Keep a training log beside the model."""
-    write_json(output_dir / STATE_FOLDER / TRAINING_LOG_NAME, log)
+    """Keep a training log beside the model; of several processes the first does."""
+    on_first(lambda: write_json(output_dir / STATE_FOLDER / TRAINING_LOG_NAME, log))
 
 
 def load_log(output_dir: Path) -> list[dict[str, Any]]:

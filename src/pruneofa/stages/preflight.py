@@ -5,19 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.checkpoint.model_folder import ModelFolder
+from pruneofa.data.layouts import located
 from pruneofa.data.packaged import resolve_model
-from pruneofa.data.rows import Row, text_value
+from pruneofa.data.rows import text_value
 from pruneofa.data.sources import read_rows
-from pruneofa.data.tasks import TaskConfig, label_value
+from pruneofa.data.task_checks import check_sources
 from pruneofa.data.tokenization import check_max_length
-from pruneofa.errors import ConfigurationError, DataError, PruneofaError
+from pruneofa.errors import ConfigurationError, PruneofaError
 from pruneofa.recipe import Recipe
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.targets import target_modules
+from pruneofa.stages.finetune import check_can_choose
 from pruneofa.stages.models import load_config, load_tokenizer, longest_sequence
-from pruneofa.stages.pretraining import check_reaches_target
+from pruneofa.stages.pretraining import check_reaches_target, pretraining_class
+from pruneofa.stages.task_training import check_can_evaluate
 from pruneofa.training.config import TrainingConfig
+from pruneofa.training.packed import check_packing
 from pruneofa.training.rewinding import REWINDING_SCHEDULES
+from pruneofa.training.trackers import check_trackers
 
 # Sources whose rows are not read before their stage: they need a network, or are the demo's own.
 _LATER = ("hub:", "rotten_tomatoes:")
@@ -52,7 +57,9 @@ def _sections(recipe: Recipe) -> Iterator[PruneofaError]:
         section = getattr(recipe, name)
         if section is not None and recipe.task is None:
             yield ConfigurationError(f"{name}: needs the section task; add it, or set {name} to null")
-        if name != "finetune" and section is not None and section.distillation is not None and recipe.finetune is None:
+        trains = getattr(section, "method", "qat") == "qat"
+        distils = name != "finetune" and section is not None and trains and section.distillation is not None
+        if distils and recipe.finetune is None:
             yield ConfigurationError(
                 f"{name}.distillation: is on, but without the section finetune there is no teacher; add that section, "
                 f"or set {name}.distillation to null"
@@ -63,6 +70,13 @@ def _sections(recipe: Recipe) -> Iterator[PruneofaError]:
         yield ConfigurationError(
             "transfer: has no sparse model, since nothing is pruned; add the section prune, or transfer.sparsity"
         )
+    if recipe.task is not None:
+        for name in ("finetune", "transfer", "quantize"):
+            section = getattr(recipe, name)
+            if section is not None:
+                yield from _fault_of(check_can_evaluate, name, section.training, recipe.task)
+        if recipe.finetune is not None:
+            yield from _fault_of(check_can_choose, recipe.finetune, recipe.task)
 
 
 def _schedules(recipe: Recipe) -> Iterator[PruneofaError]:
@@ -74,6 +88,12 @@ def _schedules(recipe: Recipe) -> Iterator[PruneofaError]:
             )
         if sparsity is not None:
             yield from _fault_of(check_reaches_target, name, sparsity, training)
+        if training.batching == "packed":
+            distillation = getattr(getattr(recipe, name), "distillation", None)
+            takes_packed = name in ("teach", "prune")
+            yield from _fault_of(check_packing, name, takes_packed=takes_packed, distillation=distillation)
+        for fault in _fault_of(check_trackers, training.report_to):
+            yield type(fault)(f"{name}.training.{fault}")
 
 
 def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainingConfig, SparsityConfig | None]]:
@@ -87,14 +107,26 @@ def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainingConfig, SparsityCo
 def _model(recipe: Recipe) -> Iterator[PruneofaError]:
     """The model's files, and lengths that it does not take."""
     try:
-        limit = longest_sequence(load_config(recipe.model.name_or_path))
+        config = load_config(recipe.model.name_or_path)
+        limit = longest_sequence(config)
         load_tokenizer(recipe.model.name_or_path)
         folder = Path(resolve_model(recipe.model.name_or_path))
         if folder.is_dir() and not any(folder.glob("pytorch_model*.bin")):
             ModelFolder(folder)
+        if recipe.model.sparse_name_or_path is not None:
+            load_config(recipe.model.sparse_name_or_path)
     except PruneofaError as error:
         yield error
         return
+    for key, value in (recipe.model.architecture or {}).items():
+        if getattr(config, key, None) != value:
+            yield ConfigurationError(
+                f"model.architecture.{key}: is {value!r}, but {recipe.model.name_or_path!r} has "
+                f"{getattr(config, key, None)!r}; give the model that the recipe is for, or set model.architecture to "
+                "null"
+            )
+    if recipe.teach is not None or recipe.prune is not None:
+        yield from _fault_of(pretraining_class, config, pairs=_has_pairs(recipe))
     for name, section in (("corpus", recipe.corpus), ("task", recipe.task)):
         if section is not None:
             for fault in _fault_of(check_max_length, section.max_length, limit):
@@ -104,80 +136,61 @@ def _model(recipe: Recipe) -> Iterator[PruneofaError]:
 def _pruning(recipe: Recipe) -> Iterator[PruneofaError]:
     """Patterns that match no module, found on the architecture alone, without memory for its weights."""
     import torch
-    from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    auto_classes = {"prune": AutoModelForMaskedLM, "transfer": AutoModelForSequenceClassification}
     for name, _, sparsity in _trainings(recipe):
         if sparsity is None:
             continue
         try:
             config = load_config(recipe.model.name_or_path)
+            pairs = _has_pairs(recipe)
+            auto_class = (
+                pretraining_class(config, pairs=pairs) if name == "prune" else AutoModelForSequenceClassification
+            )
             with torch.device("meta"):
-                model = auto_classes[name].from_config(config)
+                model = auto_class.from_config(config)
         except (PruneofaError, ValueError):
             return  # what is wrong with the model is told by `_model`, or by the stage that loads it
         for fault in _fault_of(target_modules, model, sparsity):
             yield type(fault)(f"{name}.sparsity.{fault}")
 
 
+def _has_pairs(recipe: Recipe) -> bool:
+    """Whether the corpus is one of segment pairs, for models with a next-sentence head."""
+    return recipe.corpus is not None and recipe.corpus.form == "pairs"
+
+
 def _sources(recipe: Recipe) -> Iterator[PruneofaError]:
     """Sources that are missing or empty, columns that they lack, and faults of the task's rows."""
     if recipe.corpus is not None:
         column = recipe.corpus.text_column
-        yield from _fault_of(_check_corpus, recipe.corpus.source, column)
+        yield from _fault_of(_check_texts, "corpus.source", recipe.corpus.source, column)
     if recipe.task is not None:
-        yield from _fault_of(_check_task, recipe.task)
+        task = recipe.task
+        yield from _fault_of(lambda: check_sources(located(task)))
+    if recipe.quantize is not None and (source := recipe.quantize.calibration.source) is not None:
+        column = (recipe.task.text_column if recipe.task is not None else None) or "text"
+        yield from _fault_of(_check_texts, "quantize.calibration.source", source, column)
 
 
-def _check_corpus(source: str | list[str], column: str) -> None:
-    """Open every item; of a file look at the first row."""
+def _check_texts(key: str, source: str | list[str], column: str) -> None:
+    """Open every item of a source that a key names; of a file look at the first row."""
     for item in _items(source):
         try:
             rows = read_rows(item)
             if not item.startswith(_LATER):
                 text_value(next(rows), column)
         except PruneofaError as error:
-            raise type(error)(f"corpus.source: {error}") from error
-
-
-def _check_task(task: TaskConfig) -> None:
-    """Read the files' rows whole: a label that training lacks is better found now than when fine-tuning begins."""
-    trained: set[str] = set(task.label_names or ())
-    complete = True
-    for key, source in (("task.train", task.train), ("task.evaluation", task.evaluation)):
-        try:
-            for item in _items(source):
-                rows = read_rows(item)
-                if item.startswith(_LATER):
-                    complete = complete and key != "task.train"
-                    continue
-                for row in rows:
-                    label = _checked_row(row, task)
-                    if key == "task.train":
-                        trained.add(label)
-                    elif complete and label not in trained:
-                        raise DataError(
-                            f"{row.origin}: the label {label!r} does not occur in training (there: "
-                            f"{', '.join(sorted(trained)[:20])}); correct the row or add training examples"
-                        )
-        except PruneofaError as error:
             raise type(error)(f"{key}: {error}") from error
-
-
-def _checked_row(row: Row, task: TaskConfig) -> str:
-    text_value(row, task.text_column)
-    if task.text_pair_column is not None:
-        text_value(row, task.text_pair_column)
-    return label_value(row, task)
 
 
 def _items(source: str | list[str]) -> list[str]:
     return [source] if isinstance(source, str) else source
 
 
-def _fault_of(check: Callable[..., Any], *arguments: Any) -> list[PruneofaError]:
+def _fault_of(check: Callable[..., Any], *arguments: Any, **settings: Any) -> list[PruneofaError]:
     try:
-        check(*arguments)
+        check(*arguments, **settings)
     except PruneofaError as error:
         return [error]
     return []

@@ -21,6 +21,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         seed=recipe.seed,
         resume_from_checkpoint=inputs.get("checkpoint"),
         mask_probability=section.mask_probability,
+        masking=section.masking,
         sparsity=section.sparsity,
         distillation=section.distillation,
         teacher_path=inputs.get("teacher", inputs["dense"]),

@@ -1,53 +1,168 @@
-"""Stage `quantize`: quantization-aware training of a sparse task model to int8, zeros locked, teacher on."""
+"""Stage `quantize`: a sparse task model to int8, by training with rounding or by calibration alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pruneofa.architectures import encoder_linears, match_modules
+from pruneofa.quantization.config import QuantizationConfig
+from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.recipe import QuantizeSection, Recipe
 from pruneofa.sparsity.lock import lock_pattern
-from pruneofa.stages.models import manifest_extra, save_log, save_model
+from pruneofa.stages.calibration import read_texts, sample_batches
+from pruneofa.stages.models import (
+    load_config,
+    load_model,
+    load_tokenizer,
+    longest_sequence,
+    manifest_extra,
+    model_class,
+    save_log,
+    save_model,
+)
 from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
-from pruneofa.stages.task_training import load_task_model, required_task, with_teacher
-from pruneofa.training.objectives import TaskLoss
-from pruneofa.training.session import train_model
+from pruneofa.stages.task_training import (
+    load_task_model,
+    required_task,
+    train_on_task,
+    validation_metrics,
+    with_teacher,
+)
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
-    """Train `inputs["task_model"]` with fake quantization and leave it on its int8 grid (PruneOFA, section 4)."""
+    """Leave `inputs["task_model"]` on its int8 grid, as `recipe.quantize.method` says (PruneOFA, section 4)."""
+    section = recipe.quantize or QuantizeSection()
+    if section.method == "calibration":
+        return _calibrated(recipe, section, inputs, output_dir)
+    return _trained(recipe, section, inputs, output_dir)
+
+
+def _trained(recipe: Recipe, section: QuantizeSection, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
+    """Quantization-aware training, zeros locked, teacher on."""
     from transformers import set_seed
 
+    from pruneofa.quantization.calibration import calibrate
     from pruneofa.quantization.qat import convert, prepare_qat
 
-    section, task = recipe.quantize or QuantizeSection(), required_task(recipe)
+    task = required_task(recipe)
     set_seed(recipe.seed)
     tokenizer, model, data = load_task_model(inputs["task_model"], task, head_is_trained=True)
     lock = lock_pattern(model)
-    prepare_qat(model, section.quantization)
+    scheme = _with_steps(recipe, section, model, data.train, tokenizer.pad_token_id)
+    prepare_qat(model, scheme)
+    if section.quantization.needs_calibration:
+        texts, pad, limit = section.calibration, tokenizer.pad_token_id, longest_sequence(model)
+        dataset = data.train if texts.source is None else read_texts(texts.source, task, tokenizer, limit)
+        calibrate(model, sample_batches(dataset, texts.examples, texts.batch_size, pad, recipe.seed))
+    teacher = inputs.get("task_teacher")
     distiller, examples = with_teacher(
-        "quantize",
-        section.distillation,
-        inputs.get("task_teacher"),
-        model,
-        data.train,
-        tokenizer.pad_token_id,
-        section.training,
+        "quantize", section.distillation, teacher, model, data, tokenizer.pad_token_id, section.training
     )
-    log = train_model(
+    log = train_on_task(
+        "quantize",
         model,
-        TaskLoss(distiller),
+        data,
+        task,
         section.training,
-        label="quantize",
-        train_dataset=examples,
         pad_token_id=tokenizer.pad_token_id,
         checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=recipe.seed,
-        resume_from_checkpoint=inputs.get("checkpoint"),
+        distiller=distiller,
+        examples=examples,
         pruner=lock,
         freeze_observers_step=section.quantization.freeze_observers_step,
+        resume_from_checkpoint=inputs.get("checkpoint"),
     )
     state = convert(model)
-    extra = {"base_model": inputs["task_model"], **manifest_extra(inputs["task_model"]), "recipe": recipe.name}
-    save_model(model, tokenizer, output_dir, stage="quantize", quantized=state, extra=extra)
     save_log(log, output_dir)
-    return {"sparsity": lock.sparsity}
+    method = f"quantization-aware training, {log[-1]['step']} steps"
+    found = validation_metrics(log)
+    return {
+        "sparsity": lock.sparsity,
+        **_save(recipe, inputs, output_dir, tokenizer, model, state, method),
+        **({"validation": found} if found else {}),
+    }
+
+
+def _calibrated(
+    recipe: Recipe, section: QuantizeSection, inputs: Mapping[str, str], output_dir: Path
+) -> dict[str, Any]:
+    """Ranges from a few hundred texts; weights are rounded as they are."""
+    from pruneofa.quantization.qat import convert
+
+    tokenizer, model, _, examples = prepare_calibrated(recipe, section, inputs["task_model"])
+    weights = [linear.weight for linear in encoder_linears(model).values()]
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    state = convert(model)
+    method = f"calibration on {examples} texts"
+    return {
+        "sparsity": zeros / sum(weight.numel() for weight in weights),
+        **_save(recipe, inputs, output_dir, tokenizer, model, state, method),
+    }
+
+
+def prepare_calibrated(recipe: Recipe, section: QuantizeSection, model_path: str) -> tuple[Any, Any, Any, int]:
+    """A task model with fake quantization, its ranges found on the texts that the recipe names.
+
+    Returns:
+        Tokenizer, model, the tokenised examples that were drawn from, and how many were used.
+
+    Raises:
+        ConfigurationError, CheckpointError, DataError: the model or the texts can't be used.
+    """
+    from pruneofa.quantization.calibration import calibrate
+    from pruneofa.quantization.qat import prepare_qat
+
+    texts = section.calibration
+    if texts.source is None:
+        tokenizer, model, data = load_task_model(model_path, required_task(recipe), head_is_trained=True)
+        dataset: Any = data.train
+    else:
+        tokenizer, config = load_tokenizer(model_path), load_config(model_path)
+        dataset = read_texts(texts.source, recipe.task, tokenizer, longest_sequence(config))
+        model = load_model(model_class(config), model_path, head_is_trained=True)
+    prepare_qat(model, _with_steps(recipe, section, model, dataset, tokenizer.pad_token_id))
+    batches = sample_batches(dataset, texts.examples, texts.batch_size, tokenizer.pad_token_id, recipe.seed)
+    calibrate(model, batches)
+    return tokenizer, model, dataset, min(texts.examples, len(dataset))
+
+
+def _with_steps(
+    recipe: Recipe, section: QuantizeSection, model: Any, dataset: Any, pad_token_id: int
+) -> QuantizationConfig:
+    """The settings, with a step for each encoder weight where `value_bits` asks for it; named steps stay."""
+    from pruneofa.quantization.steps import choose_steps
+
+    scheme = section.quantization
+    if section.value_bits is None:
+        return scheme
+    linears = encoder_linears(model)
+    named = match_modules(linears, scheme.targets, [*scheme.ignore, *scheme.weight_steps])
+    texts = section.calibration
+    batches = sample_batches(dataset, texts.examples, texts.batch_size, pad_token_id, recipe.seed)
+    steps = choose_steps(model, {name: linears[name] for name in named}, scheme, batches, section.value_bits)
+    return scheme.model_copy(update={"weight_steps": {**scheme.weight_steps, **steps}})
+
+
+def _save(
+    recipe: Recipe,
+    inputs: Mapping[str, str],
+    output_dir: Path,
+    tokenizer: Any,
+    model: Any,
+    state: QuantizedState,
+    method: str,
+) -> dict[str, Any]:
+    """Save the int8 model; returns what was done, for the record."""
+    from pruneofa.quantization.summary import summarize
+
+    summary = summarize(state, method)
+    extra = {
+        "base_model": inputs["task_model"],
+        **manifest_extra(inputs["task_model"]),
+        "recipe": recipe.name,
+        "quantization": summary["text"],
+    }
+    save_model(model, tokenizer, output_dir, stage="quantize", quantized=state, extra=extra)
+    return {"quantization": summary}

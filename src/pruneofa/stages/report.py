@@ -1,7 +1,7 @@
 """Stage `report`: what a run's folders tell, as one HTML page and one JSON file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pruneofa import __version__, machine
 from pruneofa.atomic import write_text
@@ -12,6 +12,7 @@ from pruneofa.recipe_files import load_recipe
 from pruneofa.reporting.card import model_card
 from pruneofa.reporting.data import ModelRow, ReportData, StageTime, TensorSparsity, curves_from_log_history
 from pruneofa.reporting.html import render_report
+from pruneofa.stages.card import card_files, card_task
 from pruneofa.stages.evaluate import MODEL_NAMES
 from pruneofa.stages.models import load_log
 from pruneofa.stages.record import StageRecord, read_record
@@ -20,6 +21,7 @@ CARD_NAME = "README.md"
 HTML_NAME = "report.html"
 JSON_NAME = "report.json"
 RECIPE_NAME = "recipe.yaml"
+MODEL_NAME = "model.pofa"
 _NOTES = (
     "Ratios compare with the encoder's Linear weights in float32. Nominal: 32/bits / (1 - sparsity), the paper's own "
     "figure, which leaves out where the non-zeros are. Real: bytes in the file, index and scales counted.",
@@ -29,7 +31,9 @@ _STAGES = ("corpus", "teach", "prune", "finetune", "transfer", "quantize", "eval
 
 
 def write_report(run_dir: Path) -> ReportData:
-    """Collect what is known of the run in `run_dir`; write `report.html`, `report.json` and the model's card there.
+    """Collect what is known of the run in `run_dir`; write `report.html` and `report.json` there, and the model's card.
+
+    The card, `README.md`, goes beside `model.pofa` and into the folder of the model that this file holds.
 
     Raises:
         ConfigurationError: the folder holds no run.
@@ -37,8 +41,9 @@ def write_report(run_dir: Path) -> ReportData:
     data = collect(run_dir)
     data.save(run_dir / JSON_NAME)
     write_text(run_dir / HTML_NAME, render_report(data))
-    if data.rows and (run_dir / "model.pofa").exists():
-        write_text(run_dir / CARD_NAME, _card(run_dir, data))
+    if data.rows and (run_dir / MODEL_NAME).exists():
+        write_text(run_dir / CARD_NAME, run_card(run_dir, "run", data))
+        write_text(result_folder(run_dir) / CARD_NAME, run_card(run_dir, "model", data))
     return data
 
 
@@ -79,19 +84,60 @@ def _records(run_dir: Path, recipe: Recipe) -> dict[str, StageRecord]:
     return records
 
 
-def _card(run_dir: Path, data: ReportData) -> str:
-    """The card of the run's `model.pofa`, which is the last row of its table."""
+def result_folder(run_dir: Path) -> Path:
+    """The folder of the run's last task model, which `model.pofa` holds too.
+
+    Raises:
+        ConfigurationError: the run has none yet.
+    """
+    records = _records(run_dir, load_recipe(str(run_dir / RECIPE_NAME)))
+    for stage in ("quantize", "transfer"):
+        if stage in records and records[stage].finished:
+            return run_dir / stage
+    raise ConfigurationError(
+        f"{str(run_dir)!r} is the folder of a run that has no finished task model; finish it with `pruneofa run`, or "
+        "give the folder of one model"
+    )
+
+
+def run_card(run_dir: Path, place: Literal["run", "model", "upload"], data: ReportData | None = None) -> str:
+    """The card of the run's model, the last row of its table.
+
+    Args:
+        run_dir: the run's folder.
+        place: where the card shall lie: in the run's folder, in the model's, or with both's files in one upload.
+        data: what `collect` gives, where it is at hand.
+
+    Raises:
+        ConfigurationError: the run has not come so far.
+    """
     recipe = load_recipe(str(run_dir / RECIPE_NAME))
-    assert recipe.task is not None  # else the table has no row
+    data = data or collect(run_dir)
+    if recipe.task is None or not data.rows:
+        raise ConfigurationError(
+            f"{str(run_dir)!r}: the run's models are not evaluated yet; finish it with `pruneofa run`"
+        )
+    model_dir = result_folder(run_dir)
+    if place == "run":
+        files = card_files(model_dir, model_dir.name, list(run_dir.iterdir()))
+    elif place == "model":
+        files = card_files(model_dir)
+    else:
+        files = card_files(model_dir, beside=[*model_dir.iterdir(), *_model_file(run_dir)])
     return model_card(
         data.rows[-1],
         base_model=recipe.model.name_or_path,
-        auto_class="AutoModelForSequenceClassification",
-        task=f"{recipe.task.task_name}: {data.facts['task']}",
-        recipe=recipe.name,
+        files=files,
+        task=card_task(recipe.task.task_name, recipe.task.evaluation, data.facts["task"]),
+        recipe=f"{recipe.name}, seed {recipe.seed}, pruneofa {__version__}",
+        recipe_yaml=data.recipe_yaml,
         baseline=data.rows[0] if len(data.rows) > 1 else None,
-        compressed_file="model.pofa",
+        facts=[("Quantization", data.facts["quantization"])] if "quantization" in data.facts else [],
     )
+
+
+def _model_file(run_dir: Path) -> list[Path]:
+    return [file for file in [run_dir / MODEL_NAME] if file.exists()]
 
 
 def _rows(records: dict[str, StageRecord]) -> list[ModelRow]:
@@ -147,4 +193,6 @@ def _facts(records: dict[str, StageRecord]) -> dict[str, str]:
             facts["task"] = (
                 f"{task['train']['examples']:,} training, {task['evaluation']['examples']:,} evaluation examples"
             )
+    if "quantization" in (results := _results(records, "quantize")):
+        facts["quantization"] = results["quantization"]["text"]
     return facts

@@ -1,6 +1,7 @@
-"""What `finetune`, `transfer` and `quantize` share: training a classification model on the recipe's task."""
+"""What `finetune`, `transfer` and `quantize` share: training a model on the recipe's task."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,62 +13,144 @@ from safetensors.numpy import save_file
 from pruneofa.atomic import replacing_file
 from pruneofa.data.batching import PaddingCollator
 from pruneofa.data.encoded import EncodedDataset
-from pruneofa.data.metrics import classification_metrics
-from pruneofa.data.tasks import ClassificationData, TaskConfig, load_classification
+from pruneofa.data.layouts import located
+from pruneofa.data.task_config import TaskConfig
+from pruneofa.data.tasks import Split, TaskData, load_task
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
-from pruneofa.errors import ConfigurationError, DataError
+from pruneofa.errors import ConfigurationError
+from pruneofa.ranks import on_first
 from pruneofa.recipe import Recipe
+from pruneofa.sparsity.lock import PatternLock
+from pruneofa.sparsity.pruner import Pruner
 from pruneofa.stages.models import load_config, load_model, load_tokenizer, longest_sequence
 from pruneofa.stages.record import STATE_FOLDER
+from pruneofa.stages.scoring import trainers_metrics
+from pruneofa.stages.task_models import OUTPUTS, auto_class, check_fits, load_with_new_head
 from pruneofa.training.config import TrainingConfig, uses_bfloat16
-from pruneofa.training.prediction import WithTeacherLogits, predict_logits
+from pruneofa.training.objectives import TaskLoss
+from pruneofa.training.prediction import WithTeacherLogits, predict
+from pruneofa.training.session import train_model
 
 _LOGITS_NAME = "train_logits.safetensors"
+Logits = Mapping[str, Sequence[npt.NDArray[np.float32]]]
+"""Name of a teacher's output -> a row for each training example."""
 
 
 def required_task(recipe: Recipe) -> TaskConfig:
-    """The recipe's task.
+    """The recipe's task, with the files of its folder found.
 
     Raises:
         ConfigurationError: it has none.
+        DataError: its folder lacks its files.
     """
     if recipe.task is None:
         raise ConfigurationError(
             "task: is missing; give --train_file and --validation_file, or a recipe with the section task"
         )
-    return recipe.task
+    return located(recipe.task)
 
 
-def load_task_model(
-    model_path: str, task: TaskConfig, *, head_is_trained: bool = False
-) -> tuple[Any, Any, ClassificationData]:
-    """Tokenizer, model with a head for the task's labels, and the tokenised task.
+def load_task_data(model_path: str, task: TaskConfig) -> tuple[Any, TaskData]:
+    """A model's tokenizer, and the task tokenised by it.
+
+    Raises:
+        CheckpointError: the model has no tokenizer or config.
+        DataError: as `load_task`.
+    """
+    tokenizer = load_tokenizer(model_path)
+    return tokenizer, load_task(task, tokenizer, longest_sequence(load_config(model_path)))
+
+
+def load_task_model(model_path: str, task: TaskConfig, *, head_is_trained: bool = False) -> tuple[Any, Any, TaskData]:
+    """Tokenizer, model with a head for the task, and the tokenised task.
 
     Args:
         model_path: the model to start from.
         task: its data.
-        head_is_trained: the model has learned this task already, so its labels must be the data's.
+        head_is_trained: the model has learned this task already, so its kind and labels must be the data's.
 
     Raises:
         CheckpointError: as `load_model`.
-        DataError: as `load_classification`; the model was trained on other labels.
+        DataError: as `load_task`; the model was trained on another task.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    tokenizer = load_tokenizer(model_path)
-    config = load_config(model_path)
-    data = load_classification(task, tokenizer, longest_sequence(config))
-    if head_is_trained:
-        _check_labels(f"model {model_path!r}", config, data.label_names)
-    model = load_model(
-        AutoModelForSequenceClassification,
-        model_path,
-        head_is_trained=head_is_trained,
-        id2label=dict(enumerate(data.label_names)),
-        label2id={name: index for index, name in enumerate(data.label_names)},
-    )
+    tokenizer, data = load_task_data(model_path, task)
+    if not head_is_trained:
+        return tokenizer, load_with_new_head(model_path, data.kind, data.label_names), data
+    model = load_model(auto_class(data.kind), model_path, head_is_trained=True)
+    check_fits(f"model {model_path!r}", model.config, data.kind, data.label_names)
+    if data.label_names is not None:  # of a model whose labels nobody named
+        model.config.id2label = dict(enumerate(data.label_names))
+        model.config.label2id = {name: index for index, name in enumerate(data.label_names)}
     return tokenizer, model, data
+
+
+def train_on_task(
+    stage: str,
+    model: Any,
+    data: TaskData,
+    task: TaskConfig,
+    training: TrainingConfig,
+    *,
+    pad_token_id: int,
+    checkpoint_dir: Path,
+    seed: int,
+    distiller: Distiller | None = None,
+    examples: Any = None,
+    pruner: Pruner | PatternLock | None = None,
+    freeze_observers_step: int | None = None,
+    resume_from_checkpoint: str | None = None,
+) -> list[dict[str, Any]]:
+    """Train `model` in place and return the log; see `train_model`.
+
+    What is held out of training is evaluated every `eval_steps` and at the end. The split that results are reported on
+    takes no part.
+
+    Raises:
+        ConfigurationError: `eval_steps` is set and nothing is held out.
+    """
+    check_can_evaluate(stage, training, task)
+    return train_model(
+        model,
+        TaskLoss(distiller),
+        training,
+        label=stage,
+        train_dataset=data.train if examples is None else examples,
+        eval_dataset=data.validation,
+        compute_metrics=None if data.validation is None else trainers_metrics(task, data.kind, data.validation),
+        pad_token_id=pad_token_id,
+        checkpoint_dir=checkpoint_dir,
+        seed=seed,
+        pruner=pruner,
+        freeze_observers_step=freeze_observers_step,
+        resume_from_checkpoint=resume_from_checkpoint,
+    )
+
+
+def check_can_evaluate(stage: str, training: TrainingConfig, task: TaskConfig) -> None:
+    """Refuse `eval_steps` where nothing is held out of training: what is reported must not be looked at before.
+
+    Raises:
+        ConfigurationError: nothing is.
+    """
+    if training.eval_steps is not None and not task.validation_fraction:
+        raise ConfigurationError(
+            f"{stage}.training.eval_steps is {training.eval_steps}, but no part of the training data is held out to "
+            "evaluate on; set task.validation_fraction (0.05, say), or leave eval_steps out"
+        )
+
+
+def validation_metrics(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics of the last evaluation on what is held out of training, by their plain names; {} without one."""
+    timing = ("runtime", "per_second", "preparation_time")
+    for entry in reversed(log):
+        if "eval_loss" in entry:
+            return {
+                key.removeprefix("eval_"): float(value)
+                for key, value in entry.items()
+                if key.startswith("eval_") and not any(word in key for word in timing)
+            }
+    return {}
 
 
 def with_teacher(
@@ -75,7 +158,7 @@ def with_teacher(
     distillation: DistillationConfig | None,
     teacher_path: str | None,
     student: Any,
-    train: EncodedDataset,
+    data: TaskData,
     pad_token_id: int,
     training: TrainingConfig,
 ) -> tuple[Distiller | None, Any]:
@@ -86,81 +169,70 @@ def with_teacher(
 
     Raises:
         ConfigurationError: distillation is on and there is no teacher.
-        DataError: the teacher knows other labels, or in another order.
+        DataError: the teacher knows another task, other labels, or the labels in another order.
     """
     if distillation is None:
-        return None, train
+        return None, data.train
     if teacher_path is None:
         raise ConfigurationError(
             f"teacher: {section}.distillation is on, but there is no task teacher; add the finetune stage, name one "
             f"with --teacher_name_or_path, or set {section}.distillation to null"
         )
-    from transformers import AutoModelForSequenceClassification
-
-    teacher = load_model(AutoModelForSequenceClassification, teacher_path, head_is_trained=True)
-    labels = [student.config.id2label[index] for index in range(student.config.num_labels)]
-    _check_labels(f"teacher {teacher_path!r}", teacher.config, labels)
+    teacher = load_model(auto_class(data.kind), teacher_path, head_is_trained=True)
+    check_fits(f"teacher {teacher_path!r}", teacher.config, data.kind, data.label_names)
     if distillation.needs_features:
-        return Distiller(teacher, distillation, student=student), train
-    logits = stored_logits(Path(teacher_path), train)
+        return Distiller(teacher, distillation, student=student), data.train
+    logits = stored_logits(Path(teacher_path), data.train)
     if logits is None:
-        logits = teacher_logits(teacher, train, pad_token_id, training)
-    return Distiller(None, distillation), WithTeacherLogits(train, logits)
+        logits = on_first(lambda: teacher_logits(teacher, data, pad_token_id, training))
+    return Distiller(None, distillation), WithTeacherLogits(data.train, logits)
 
 
-def _check_labels(whose: str, config: Any, labels: list[str]) -> None:
-    """A model's classes must be the task's, in the same order; LABEL_0 ..., which nobody named, fit any task."""
-    known = [str(config.id2label[index]) for index in range(config.num_labels)]
-    unnamed = known == [f"LABEL_{index}" for index in range(len(known))]
-    if known != labels and not (unnamed and len(known) == len(labels)):
-        raise DataError(
-            f"{whose} knows the labels {', '.join(known)}, the task has {', '.join(labels)}; they must be the same in "
-            "the same order: fine-tune it on this task, or set task.label_names to its labels"
-        )
-
-
-def teacher_logits(
-    teacher: Any, train: EncodedDataset, pad_token_id: int, training: TrainingConfig
-) -> npt.NDArray[np.float32]:
+def teacher_logits(teacher: Any, data: TaskData, pad_token_id: int, training: TrainingConfig) -> Logits:
     """A teacher's logits on the training examples."""
-    return predict_logits(
+    return predict(
         teacher,
-        train,
+        data.train,
         PaddingCollator(pad_token_id),
+        OUTPUTS[data.kind],
         batch_size=training.per_device_eval_batch_size,
         bfloat16=uses_bfloat16(training),
     )
 
 
-def store_logits(folder: Path, train: EncodedDataset, logits: npt.NDArray[np.float32]) -> None:
+def store_logits(folder: Path, train: Split, logits: Logits) -> None:
     """Keep a teacher's logits in its folder for those who learn from it on the same examples."""
+    arrays = {}
+    for name, rows in logits.items():
+        arrays[name] = np.concatenate([np.ravel(row) for row in rows]).astype(np.float32)
+        arrays[f"{name}.sizes"] = np.array([row.size for row in rows], dtype=np.int32)
     with replacing_file(folder / STATE_FOLDER / _LOGITS_NAME) as temporary:
-        save_file({"logits": logits}, temporary, metadata={"examples": _digest(train)})
+        save_file(arrays, temporary, metadata={"examples": _digest(train)})
 
 
-def stored_logits(folder: Path, train: EncodedDataset) -> npt.NDArray[np.float32] | None:
+def stored_logits(folder: Path, train: Split) -> Logits | None:
     """Logits that `store_logits` left for exactly these examples, if any."""
     path = folder / STATE_FOLDER / _LOGITS_NAME
     if not path.is_file():
         return None
+    found: dict[str, list[npt.NDArray[np.float32]]] = {}
     try:
         with safe_open(path, framework="np") as file:
             if (file.metadata() or {}).get("examples") != _digest(train):
                 return None
-            logits: npt.NDArray[np.float32] = file.get_tensor("logits")
-    except (SafetensorError, OSError):
+            for name in list(file.keys()):  # the reader is no mapping
+                if not name.endswith(".sizes"):
+                    sizes = file.get_tensor(f"{name}.sizes")
+                    found[name] = np.split(file.get_tensor(name), np.cumsum(sizes)[:-1])
+    except (SafetensorError, OSError, ValueError):
         return None
-    return logits if len(logits) == len(train) else None
+    return found if found and all(len(rows) == len(train) for rows in found.values()) else None
 
 
-def metrics_of(task: TaskConfig, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, float]:
-    """Accuracy, and the task's own metric where that is another."""
-    return classification_metrics(logits, labels, list(dict.fromkeys(["accuracy", task.metric])))
-
-
-def _digest(train: EncodedDataset) -> str:
+def _digest(train: Split) -> str:
     """SHA-256 of the token ids and labels of the examples, in order."""
-    state = hashlib.sha256(train.labels.tobytes())
+    labels = train.labels if isinstance(train, EncodedDataset) else train.spans
+    state = hashlib.sha256(labels.tobytes())
     for ids in train.input_ids:
         state.update(len(ids).to_bytes(4, "little"))
         state.update(ids.tobytes())

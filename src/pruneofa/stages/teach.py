@@ -20,5 +20,6 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         seed=recipe.seed,
         resume_from_checkpoint=inputs.get("checkpoint"),
         mask_probability=section.mask_probability,
+        masking=section.masking,
         extra={"base_model": inputs["model"], "recipe": recipe.name},
     )

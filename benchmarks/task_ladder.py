@@ -1,0 +1,393 @@
+"""One pre-trained model on several tasks: dense, PruneOFA, its int8, and baselines that show what each part is worth.
+
+Variants, all at the same number of fine-tuning steps and, but for the dense one, at each sparsity:
+
+- dense: the dense pre-trained model, fine-tuned; the seed that is best on what is held out teaches all others.
+- prune_once: the sparse pre-trained model, pattern locked, distilled; prune_once_int8: the same, quantized.
+- prune_while_finetuning: the dense pre-trained model, pruned while it is fine-tuned, distilled.
+- no_pretraining_distillation: as prune_once, from a student that was pruned without a teacher.
+- no_transfer_distillation: as prune_once, from labels alone.
+- no_rewinding: as prune_once, from a student that was pruned at a linearly falling rate.
+- no_lock: as prune_once, but nothing holds the zeros.
+
+`--pretrained` is a folder with the models `dense`, `distilled-0.85`, `undistilled-0.85`, `unrewound-0.85`, likewise for
+other sparsities (benchmarks/pretrained_sparse.py makes the first three kinds); variants whose model is not there are
+left out. `--data-dir` holds the tasks' files in a public layout; tasks whose files are not there are left out too.
+
+Learning rates follow one rule for all variants, see RULE. Every stage is kept in the work folder, so this can be broken
+off and called again, and several processes may share the folder (`--tasks`, `--variants` divide the work): a stage that
+one of them is at is waited for.
+
+    python benchmarks/task_ladder.py --pretrained runs/pretrained_tiny --data-dir DATA --output results/ladder_tiny.json
+"""
+
+import argparse
+import fcntl
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provenance import provenance
+
+from pruneofa.atomic import write_json
+from pruneofa.data.layouts import located
+from pruneofa.data.task_config import TaskConfig
+from pruneofa.errors import DataError
+from pruneofa.pipeline import STAGES
+from pruneofa.recipe import Recipe
+from pruneofa.recipe_files import load_recipe
+from pruneofa.reporting.published import published_rows
+from pruneofa.stages.evaluate import evaluate_model
+from pruneofa.stages.execution import execute
+from pruneofa.stages.models import load_log
+from pruneofa.stages.record import STATE_FOLDER, StageRecord, read_record
+
+RULE = (
+    "Learning rates: each variant at each sparsity is trained with every rate of its grid, seed {seed}; the rate that "
+    "is best on the part of the training split that no stage trains on is taken for all seeds. Where that is the "
+    "grid's lowest or highest, the grid goes on by its factor, at most {extensions} times. Results are those of the "
+    "last step."
+)
+VARIANTS = (
+    "dense",
+    "prune_once",
+    "prune_once_int8",
+    "prune_while_finetuning",
+    "no_pretraining_distillation",
+    "no_transfer_distillation",
+    "no_rewinding",
+    "no_lock",
+)
+# Which pre-trained model a variant starts from; the rest start from the distilled one.
+STARTS = {
+    "dense": "dense",
+    "prune_while_finetuning": "dense",
+    "no_pretraining_distillation": "undistilled-{sparsity:g}",
+    "no_rewinding": "unrewound-{sparsity:g}",
+}
+EXTENSIONS = 3
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """How long a task is trained, and on how long examples."""
+
+    max_length: int
+    epochs: float
+    int8_epochs: float
+    validation_fraction: float
+
+
+TASKS = {
+    "sst2": TaskSettings(128, 3, 0.5, 0.02),
+    "mnli": TaskSettings(128, 6, 1, 0.1),
+    "qnli": TaskSettings(128, 6, 1, 0.1),
+    "qqp": TaskSettings(128, 6, 1, 0.1),
+    "squad": TaskSettings(384, 6, 1, 0.1),
+}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a call measures: folders, seeds, rates, and overrides of every recipe."""
+
+    pretrained: Path
+    data_dir: Path
+    work: Path
+    seeds: tuple[int, ...]
+    rates: tuple[float, ...]
+    int8_rates: tuple[float, ...]
+    overrides: tuple[str, ...]
+
+    def recipe(self, task: str, seed: int, *more: str) -> Recipe:
+        """The recipe of a stage on a task."""
+        settings = TASKS[task]
+        about = {
+            "task_name": task,
+            "data_dir": str(self.data_dir),
+            "max_length": settings.max_length,
+            "validation_fraction": settings.validation_fraction,
+        }
+        lengths = [
+            *(f"{stage}.training.num_train_epochs={settings.epochs}" for stage in ("finetune", "transfer")),
+            f"quantize.training.num_train_epochs={settings.int8_epochs}",
+        ]
+        path = Path(__file__).with_suffix(".yaml")
+        return load_recipe(str(path), [f"seed={seed}", f"task={json.dumps(about)}", *lengths, *self.overrides, *more])
+
+    def sparsities(self) -> list[float]:
+        """Those of the students that are there."""
+        found = (folder.name.partition("-")[2] for folder in self.pretrained.glob("distilled-*"))
+        return sorted(float(text) for text in found)
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Wait until no other process is at this folder, and keep others away."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run_stage(stage: str, recipe: Recipe, inputs: dict[str, str], folder: Path) -> StageRecord:
+    """Run a stage where it has not run, and keep the metrics of its model on the reported split beside it."""
+    with only_process(folder):
+        record = execute(STAGES[stage], recipe, inputs, folder, replace_stale=True)
+        kept = folder / STATE_FOLDER / "metrics.json"
+        if not kept.exists() or kept.stat().st_mtime < (folder / STATE_FOLDER / "record.json").stat().st_mtime:
+            assert recipe.task is not None
+            write_json(kept, evaluate_model(str(folder), located(recipe.task)).metrics)
+        return record
+
+
+def metrics_of(folder: Path) -> dict[str, float]:
+    """What `run_stage` kept."""
+    return dict(json.loads((folder / STATE_FOLDER / "metrics.json").read_text(encoding="utf-8")))
+
+
+def variant_overrides(variant: str, sparsity: float, steps: int) -> list[str]:
+    """What makes the transfer stage that of a variant."""
+    if variant == "no_transfer_distillation":
+        return ["transfer.distillation=null"]
+    if variant == "no_lock":
+        return ["transfer.lock=false", "transfer.training.logging_steps=5"]  # zeros are counted when it logs
+    if variant == "prune_while_finetuning":
+        # The ramp takes the authors' shares of the run: pruned until half, masks re-selected until four fifths.
+        ramp = {
+            "target_sparsity": sparsity,
+            "end_step": steps // 2,
+            "freeze_step": steps * 4 // 5,
+            "update_every": max(1, steps // 100),
+        }
+        return [f"transfer.sparsity={json.dumps(ramp)}"]
+    return []
+
+
+class TaskRun:
+    """All variants of a rung on one task.
+
+    Args:
+        rung: see there.
+        task: its name.
+    """
+
+    def __init__(self, rung: Rung, task: str) -> None:
+        self.rung, self.task = rung, task
+        self.folder = rung.work / task
+        self.metric = "exact_match" if task.startswith("squad") else "accuracy"
+        # Choices look at the task's own metric, which is F1 on answers.
+        self.chosen_by = "f1" if task.startswith("squad") else "accuracy"
+
+    def dense(self, rate: float, seed: int) -> Path:
+        """The dense model, fine-tuned."""
+        recipe = self.rung.recipe(self.task, seed, f"finetune.training.learning_rate={rate}")
+        folder = self.folder / "dense" / f"rate-{rate:g}-seed-{seed}"
+        run_stage("finetune", recipe, {"dense": str(self.rung.pretrained / "dense")}, folder)
+        return folder
+
+    def teacher(self) -> Path:
+        """The dense model that is best on what is held out, of all seeds at the rate that was chosen."""
+        rate = self.search("dense", 0.0)["chosen"]
+        folders = [self.dense(rate, seed) for seed in self.rung.seeds]
+        return max(folders, key=self.held_out)
+
+    def sparse(self, variant: str, sparsity: float, rate: float, seed: int) -> Path:
+        """A sparse model of a variant, on the task."""
+        teacher = self.teacher()
+        recipe = self.rung.recipe(self.task, seed, f"transfer.training.learning_rate={rate}")
+        own = variant_overrides(variant, sparsity, self.steps(recipe, teacher))
+        recipe = self.rung.recipe(self.task, seed, f"transfer.training.learning_rate={rate}", *own)
+        start = self.rung.pretrained / STARTS.get(variant, "distilled-{sparsity:g}").format(sparsity=sparsity)
+        inputs = {"sparse": str(start), "task_teacher": str(teacher)}
+        if variant == "no_transfer_distillation":
+            del inputs["task_teacher"]
+        folder = self.folder / f"{variant}-{sparsity:g}" / f"rate-{rate:g}-seed-{seed}"
+        run_stage("transfer", recipe, inputs, folder)
+        return folder
+
+    def int8(self, sparsity: float, rate: float, seed: int) -> Path:
+        """The sparse model of `prune_once`, quantized."""
+        start = self.sparse("prune_once", sparsity, self.search("prune_once", sparsity)["chosen"], seed)
+        recipe = self.rung.recipe(self.task, seed, f"quantize.training.learning_rate={rate}")
+        folder = self.folder / f"prune_once_int8-{sparsity:g}" / f"rate-{rate:g}-seed-{seed}"
+        run_stage("quantize", recipe, {"task_model": str(start), "task_teacher": str(self.teacher())}, folder)
+        return folder
+
+    def model(self, variant: str, sparsity: float, rate: float, seed: int) -> Path:
+        """Any variant."""
+        if variant == "dense":
+            return self.dense(rate, seed)
+        return (
+            self.int8(sparsity, rate, seed) if variant.endswith("int8") else self.sparse(variant, sparsity, rate, seed)
+        )
+
+    def search(self, variant: str, sparsity: float) -> dict[str, Any]:
+        """The rate of a variant, by RULE, and what it was chosen from; kept, so that it is chosen once."""
+        kept = self.folder / f"rate-of-{variant}-{sparsity:g}.json"
+        grid = self.rung.int8_rates if variant.endswith("int8") else self.rung.rates
+        settings = {"grid": list(grid), "overrides": list(self.rung.overrides), "seed": self.rung.seeds[0]}
+        if kept.exists():
+            found = dict(json.loads(kept.read_text(encoding="utf-8")))
+            if found["settings"] == settings:
+                return found
+        factor = grid[1] / grid[0] if len(grid) > 1 else 1.0
+        scores: dict[float, float] = {}
+        wanted, extended = list(grid), 0
+        while wanted:
+            for rate in wanted:
+                scores[rate] = self.held_out(self.model(variant, sparsity, rate, self.rung.seeds[0]))
+                logging.info("%s: %s %g at %g: %.4f held out", self.task, variant, sparsity, rate, scores[rate])
+            best = max(scores, key=lambda rate: scores[rate])
+            beyond = {min(scores): best / factor, max(scores): best * factor}.get(best)
+            wanted = [] if beyond is None or extended == EXTENSIONS or factor == 1.0 else [float(f"{beyond:.3g}")]
+            extended += 1
+        found = {
+            "settings": settings,
+            "held_out": {f"{rate:g}": score for rate, score in sorted(scores.items())},
+            "chosen": best,
+        }
+        write_json(kept, found)
+        return found
+
+    def held_out(self, folder: Path) -> float:
+        """The metric on what is held out of training."""
+        record = read_record(folder)
+        assert record is not None
+        return float(record.results["validation"][self.chosen_by])
+
+    def steps(self, recipe: Recipe, teacher: Path) -> int:
+        """Optimizer steps of the transfer stage."""
+        assert recipe.transfer is not None
+        training = recipe.transfer.training
+        if training.max_steps is not None:
+            return training.max_steps
+        train = read_record(teacher).results["task"]["train"]  # type: ignore[union-attr]
+        examples = int(train.get("windows", train["examples"]))
+        return int((training.num_train_epochs or 3) * (examples // training.per_device_train_batch_size))
+
+    def run(self, variants: list[str]) -> dict[str, Any]:
+        """Everything of this task, for the results."""
+        teacher = self.teacher()
+        figures = read_record(teacher).results["task"]  # type: ignore[union-attr]
+        runs, rates = [], {}
+        for variant in (variant for variant in VARIANTS if variant in variants):
+            for sparsity in [0.0] if variant == "dense" else self.rung.sparsities():
+                if not self.has_start(variant, sparsity):
+                    logging.warning("%s at %g: its pre-trained model is not there, left out", variant, sparsity)
+                    continue
+                rates[f"{variant}-{sparsity:g}"] = found = self.search(variant, sparsity)
+                for seed in self.rung.seeds:
+                    runs.append(self.result(variant, sparsity, seed, found["chosen"]))
+        row = next((row for row in published_rows() if row.task == self.task), None)
+        return {
+            "label": row.task_label if row is not None else self.task,
+            "metric": self.metric,
+            "partial": figures.get("partial"),
+            "examples": {split: figures[split]["examples"] for split in ("train", "validation", "evaluation")},
+            "teacher": teacher.name,
+            "rates": {key: {"held_out": found["held_out"], "chosen": found["chosen"]} for key, found in rates.items()},
+            "runs": runs,
+        }
+
+    def has_start(self, variant: str, sparsity: float) -> bool:
+        """Whether the pre-trained model that a variant starts from is there."""
+        return (self.rung.pretrained / STARTS.get(variant, "distilled-{sparsity:g}").format(sparsity=sparsity)).is_dir()
+
+    def result(self, variant: str, sparsity: float, seed: int, rate: float) -> dict[str, Any]:
+        """One run, for the results."""
+        folder = self.model(variant, sparsity, rate, seed)
+        record = read_record(folder)
+        assert record is not None
+        found: dict[str, Any] = {
+            "variant": variant,
+            "sparsity": sparsity,
+            "seed": seed,
+            "rate": rate,
+            "metrics": metrics_of(folder),
+            "held_out": self.held_out(folder),
+            "zeros": record.results.get("sparsity", 0.0),
+            "seconds": record.seconds,
+        }
+        if variant == "no_lock":
+            log = load_log(folder)
+            counted = [[entry["step"], entry["sparsity/actual"]] for entry in log if "sparsity/actual" in entry]
+            found["zeros_over_steps"] = [[0, sparsity], *counted, [log[-1]["step"], found["zeros"]]]
+        return found
+
+
+def tasks_there(data_dir: Path) -> list[str]:
+    """Tasks whose files the folder has, but for those that are no more than a smoke test."""
+    found = []
+    for task in TASKS:
+        try:
+            task_config = located(TaskConfig(task_name=task, data_dir=str(data_dir)))
+        except DataError as error:
+            logging.warning("%s: left out: %s", task, error)
+            continue
+        if task_config.evaluation is not None:
+            found.append(task)
+    return found
+
+
+def main() -> None:
+    """Measure what is asked for, and write one JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pretrained", type=Path, required=True, help="folder of the pre-trained models")
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the tasks' files")
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), help="these only (default: all that are there)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[2e-4, 4e-4, 8e-4], help="grid, ascending, one factor"
+    )
+    parser.add_argument("--int8_rates", type=float, nargs="+", default=[2e-5, 8e-5], help="grid of quantize")
+    parser.add_argument("--set", dest="overrides", nargs="*", default=[], help="KEY=VALUE of every recipe")
+    parser.add_argument("--work_dir", type=Path, default=Path("runs/task_ladder"))
+    parser.add_argument("--model", default="BERT-tiny", help="the model's name for readers")
+    parser.add_argument("--pretraining", default="", help="one sentence on its pre-training, for readers")
+    parser.add_argument("--output", type=Path, default=Path("results/ladder_tiny.json"))
+    arguments = parser.parse_args()
+    from pruneofa.cli.output import quiet_libraries
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    quiet_libraries()
+    rung = Rung(
+        arguments.pretrained,
+        arguments.data_dir,
+        arguments.work_dir,
+        tuple(arguments.seeds),
+        tuple(sorted(arguments.rates)),
+        tuple(sorted(arguments.int8_rates)),
+        tuple(arguments.overrides),
+    )
+    document: dict[str, Any] = {
+        "what": "a sparse pre-trained model on several tasks, beside baselines at equal sparsity and fine-tuning steps",
+        **provenance(),
+        "model": arguments.model,
+        "pretraining": arguments.pretraining,
+        "recipe": Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"),
+        "overrides": arguments.overrides,
+        "seeds": arguments.seeds,
+        "rule": RULE.format(seed=arguments.seeds[0], extensions=EXTENSIONS),
+        "tasks": {},
+    }
+    for task in arguments.tasks or tasks_there(arguments.data_dir):
+        document["tasks"][task] = TaskRun(rung, task).run(arguments.variants)
+        write_json(arguments.output, document)
+    print(
+        json.dumps(
+            {
+                task: {f"{r['variant']}-{r['sparsity']:g}-{r['seed']}": r["metrics"] for r in found["runs"]}
+                for task, found in document["tasks"].items()
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The command evaluate: one model on a task, or two evaluations side by side."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pruneofa.cli.options import (
+    DataDir,
+    Json,
+    LabelColumn,
+    MaxLength,
+    OptionalRecipe,
+    Overwrite,
+    PairColumn,
+    Set,
+    TaskName,
+    TextColumn,
+    ValidationFile,
+)
+
+_SHOWN = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to `app`."""
+    example = "pruneofa evaluate model.pofa --validation_file dev.csv --output_dir runs/evaluation"
+    app.command("evaluate", epilog=f"Example: {example}")(evaluate)
+
+
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="Model folder, hub name, or compressed file.")] = None,
+    recipe: OptionalRecipe = None,
+    output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Folder to write.")] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--compare", metavar="A B", help="Compare two evaluations (their folders or files of predictions) instead."
+        ),
+    ] = None,
+    validation_file: ValidationFile = None,
+    data_dir: DataDir = None,
+    task_name: TaskName = None,
+    text_column: TextColumn = None,
+    text_pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    max_length: MaxLength = None,
+    overrides: Set = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Metrics and predictions of one model, as JSON files in the folder; with --compare, how two models differ."""
+    from pruneofa.cli.output import print_json, quiet_libraries
+    from pruneofa.cli.stages import stage_recipe, task_settings
+    from pruneofa.errors import ConfigurationError
+
+    if compare is not None:
+        if model is not None:
+            raise ConfigurationError(f"--compare: names both models itself; leave {model!r} out")
+        _compare(*compare, output_dir, as_json)
+        return
+    if model is None or output_dir is None:
+        missing = "MODEL: name the model" if model is None else "--output_dir: name the folder to write"
+        raise ConfigurationError(f"{missing}, or give two evaluations with --compare")
+    from pruneofa.stages.evaluate import evaluate_into
+    from pruneofa.stages.task_training import required_task
+
+    settings = task_settings(
+        validation_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length, data_dir
+    )
+    task = required_task(stage_recipe("evaluate", recipe, model, settings, overrides))
+    quiet_libraries()
+    metrics = evaluate_into(output_dir, model, task, overwrite=overwrite)
+    if as_json:
+        print_json(metrics)
+        return
+    for name, value in metrics.items():
+        typer.echo(f"{name}: {value:.4f}")
+
+
+def _compare(first: str, second: str, output_dir: Path | None, as_json: bool) -> None:
+    from pruneofa.atomic import write_json
+    from pruneofa.cli.output import print_json
+    from pruneofa.stages.compare import compare
+
+    compared = compare(first, second)
+    document = {"first": first, "second": second, "splits": [split.as_dict() for split in compared]}
+    if output_dir is not None:
+        write_json(output_dir / "comparison.json", document)
+    if as_json:
+        print_json(document)
+        return
+    for split in compared:
+        _print_split(split)
+    if output_dir is not None:
+        typer.echo(f"comparison: {output_dir / 'comparison.json'}")
+
+
+def _print_split(split: Any) -> None:
+    """Metrics with their intervals, who is right how often, and some disagreements."""
+    typer.echo(f"{split.split}: {split.examples:,} examples")
+    for metric in split.metrics:
+        typer.echo(
+            f"  {metric.metric}: {metric.first:.4f} -> {metric.second:.4f}, difference {metric.difference:+.4f}, "
+            f"{100 * metric.level:g} % interval {metric.low:+.4f} to {metric.high:+.4f} (paired bootstrap)"
+        )
+    if split.counts:
+        right = ", ".join(f"{name} {count:,}" for name, count in split.counts.items())
+        typer.echo(f"  right: {right}")
+    typer.echo(f"  predictions differ in {len(split.disagreements):,} examples")
+    for entry in split.disagreements[:_SHOWN]:
+        given = entry.get("question", entry.get("text"))
+        text = " | ".join(given) if isinstance(given, list) else str(given)
+        truth = entry.get("label", entry.get("answers"))
+        typer.echo(f"    {text[:100]!r}: first {entry['first']!r}, second {entry['second']!r}, right {truth!r}")

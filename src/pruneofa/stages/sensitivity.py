@@ -1,0 +1,60 @@
+"""Which modules of a task model suffer from quantization (`pruneofa quantize --sensitivity`)."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pruneofa.atomic import write_json
+from pruneofa.recipe import QuantizeSection, Recipe
+from pruneofa.reporting.sensitivity import write_sensitivity_pictures
+from pruneofa.stages.calibration import sample_batches
+from pruneofa.stages.execution import Stage
+from pruneofa.stages.quantize import prepare_calibrated
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LINES = 10.0
+JSON_NAME = "sensitivity.json"
+PICTURE_NAMES = ("sensitivity.svg", "sensitivity.png")
+
+
+def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
+    """Calibrate `inputs["task_model"]` and rank its modules; leaves JSON and pictures, no model.
+
+    Ranges come from the recipe's calibration texts, answers are compared on as many others of the same source.
+    """
+    from pruneofa.quantization.sensitivity import measure_sensitivity
+    from pruneofa.quantization.summary import describe_config
+
+    section = recipe.quantize or QuantizeSection()
+    tokenizer, model, dataset, _ = prepare_calibrated(recipe, section, inputs["task_model"])
+    texts = section.calibration
+    targets = () if texts.source is not None else ("labels",)
+    batches = sample_batches(
+        dataset, texts.examples, texts.batch_size, tokenizer.pad_token_id, recipe.seed + 1, targets=targets
+    )
+    rows = [dataclasses.asdict(row) for row in measure_sensitivity(model, batches, progress=_Lines())]
+    examples = sum(len(batch["input_ids"]) for batch in batches)
+    facts = {"scheme": describe_config(section.quantization), "examples": examples, "modules": rows}
+    write_json(output_dir / JSON_NAME, facts)
+    write_sensitivity_pictures(rows, *(output_dir / name for name in PICTURE_NAMES))
+    return facts
+
+
+class _Lines:
+    """Logs how far it is, every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, of: int) -> None:
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or done == of:
+            logger.info("sensitivity: %d of %d modules", done, of)
+            self._last = time.monotonic()
+
+
+STAGE = Stage("sensitivity", ("quantize", "task"), ("task_model",), run)
+"""For `execute`; not part of a whole run."""
