@@ -269,6 +269,7 @@ def test_wrong_use_ends_with_two(cli, arguments):
 def test_an_interrupt_says_how_to_go_on(tmp_path):
     program = (
         "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored, where a shell started us behind it
         "from pruneofa.cli import main, system\n"
         "from pruneofa import machine\n"
         "def wait():\n    print('ready', flush=True)\n    signal.pause()\n"
