@@ -45,6 +45,22 @@ def test_weights_made_int8_when_compressed_compute_in_float(tmp_path):
     assert 0 < np.abs(found - expected).max() < 0.2
 
 
+def test_old_names_of_layer_norms_are_read(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = write_model(tmp_path / "model", Recipe(int8=False))
+    ids = token_ids(0, 2, 30)
+    expected = Engine.load(folder).run(ids, hidden_states=True).hidden_states
+    weights = load_file(folder / "model.safetensors")
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): values
+        for name, values in weights.items()
+    }
+    assert old.keys() != weights.keys()
+    save_file(old, folder / "model.safetensors")
+    assert np.array_equal(Engine.load(folder).run(ids, hidden_states=True).hidden_states, expected)
+
+
 def test_a_cut_file_is_refused(tmp_path):
     folder = write_model(tmp_path / "model", Recipe())
     path = tmp_path / "model.pofa"

@@ -182,10 +182,11 @@ class _Loader:
 
     def _norm(self, module: str) -> Any:
         size = (self._dimensions.hidden,)
+        weight, bias = f"{module}.weight", f"{module}.bias"
+        if self._source.shape(weight) is None and self._source.shape(f"{module}.gamma") is not None:
+            weight, bias = f"{module}.gamma", f"{module}.beta"  # as the first BERT models were published
         try:
-            return self._native.Norm.float32(
-                self._values(f"{module}.weight", size), self._values(f"{module}.bias", size)
-            )
+            return self._native.Norm.float32(self._values(weight, size), self._values(bias, size))
         except ValueError as error:
             raise self._fault(error, module) from None
 
