@@ -85,6 +85,7 @@ def test_time_left_follows_the_rate(caplog: pytest.LogCaptureFixture, monkeypatc
     monkeypatch.setattr("pruneofa.training.progress.time.monotonic", lambda: next(clock))
     reporter = ProgressReporter("teach", Console(file=io.StringIO()))
     reporter.on_train_begin(None, state(1_000, 10_000), None)
+    caplog.clear()  # that it continues
     with caplog.at_level(logging.INFO):
         reporter.on_step_end(None, state(1_120, 10_000), None)
     assert caplog.messages == ["teach: step 1120 of 10000, 2.00 steps/s, 1:14:00 left"]
@@ -101,6 +102,7 @@ def test_tokens_of_this_start_by_the_second(
     reporter = ProgressReporter("teach", Console(file=io.StringIO()))
     reporter.on_train_begin(None, state(30, 60, tokens=5_000_000), None)
     reporter.on_log(None, state(30, 60), None, logs={"loss": 2.5, "learning_rate": 1.5e-4, "sparsity/actual": 0.85})
+    caplog.clear()  # that it continues
     with caplog.at_level(logging.INFO):
         reporter.on_step_end(None, state(45, 60, tokens=5_000_000 + tokens), None)
     assert caplog.messages == [
