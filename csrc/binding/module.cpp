@@ -56,14 +56,15 @@ const float* bias_of(const std::optional<Vector<float>>& bias, std::size_t rows)
   return bias->data();
 }
 
-OnceLinear make_int8(const Matrix<int8_t>& levels, const Vector<float>& scales, const std::optional<Vector<float>>& bias,
-                     const Pair& input, const std::optional<Pair>& output) {
+OnceLinear make_int8(const Matrix<int8_t>& levels, const Vector<float>& scales,
+                     const std::optional<Vector<float>>& bias, const Pair& input, const std::optional<Pair>& output) {
   const float* const biases = bias_of(bias, levels.shape(0));
   const Grid in = make_grid(input.first, input.second, "input");
   std::optional<Grid> out;
   if (output) out = make_grid(output->first, output->second, "output");
   const nb::gil_scoped_release unlocked;
-  return {Linear::int8(levels.data(), levels.shape(0), levels.shape(1), scales.data(), scales.shape(0), biases, in, out)};
+  return {
+      Linear::int8(levels.data(), levels.shape(0), levels.shape(1), scales.data(), scales.shape(0), biases, in, out)};
 }
 
 OnceLinear make_float(const Matrix<float>& weight, const std::optional<Vector<float>>& bias, bool bfloat16) {
@@ -110,14 +111,16 @@ Activation activation_named(const std::string& name) {
   if (name == "gelu_tanh") return Activation::kGeluTanh;
   if (name == "relu") return Activation::kRelu;
   if (name == "tanh") return Activation::kTanh;
-  throw std::invalid_argument("activation '" + name.substr(0, 80) + "' is unknown; allowed are none, gelu, gelu_tanh, relu, tanh");
+  throw std::invalid_argument("activation '" + name.substr(0, 80) +
+                              "' is unknown; allowed are none, gelu, gelu_tanh, relu, tanh");
 }
 
 HeadKind head_named(const std::string& name) {
   if (name == "none") return HeadKind::kNone;
   if (name == "first_token") return HeadKind::kFirstToken;
   if (name == "every_token") return HeadKind::kEveryToken;
-  throw std::invalid_argument("head '" + name.substr(0, 80) + "' is unknown; allowed are none, first_token, every_token");
+  throw std::invalid_argument("head '" + name.substr(0, 80) +
+                              "' is unknown; allowed are none, first_token, every_token");
 }
 
 std::unique_ptr<Model> make_model(uint32_t heads, uint32_t intermediate, uint32_t max_tokens, float epsilon,
@@ -154,7 +157,8 @@ std::unique_ptr<Model> make_model(uint32_t heads, uint32_t intermediate, uint32_
   const auto bfloat16 = [](const Linear& linear) { return linear.is_bfloat16(); };
   bool needs_bfloat16 = false;
   for (const LayerParts& layer : parts.layers) {
-    for (const Linear* linear : {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.ffn_in, &layer.ffn_out}) {
+    for (const Linear* linear :
+         {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.ffn_in, &layer.ffn_out}) {
       needs_bfloat16 = needs_bfloat16 || bfloat16(*linear);
     }
   }
@@ -183,15 +187,15 @@ std::size_t expected_tokens(const Vector<int64_t>& offsets) {
 const int32_t* checked(const std::optional<Vector<int32_t>>& numbers, std::size_t tokens, const char* name) {
   if (!numbers) return nullptr;
   if (numbers->shape(0) != tokens) {
-    throw std::invalid_argument(std::string(name) + " has " + std::to_string(numbers->shape(0)) + " numbers, offsets announce " +
-                                std::to_string(tokens));
+    throw std::invalid_argument(std::string(name) + " has " + std::to_string(numbers->shape(0)) +
+                                " numbers, offsets announce " + std::to_string(tokens));
   }
   return numbers->data();
 }
 
 nb::tuple run(const Model& model, const Vector<int32_t>& ids, const Vector<int64_t>& offsets,
-              const Vector<int32_t>& positions, const Vector<int32_t>& order, const std::optional<Vector<int32_t>>& types,
-              bool hidden, bool logits) {
+              const Vector<int32_t>& positions, const Vector<int32_t>& order,
+              const std::optional<Vector<int32_t>>& types, bool hidden, bool logits) {
   const std::size_t tokens = expected_tokens(offsets);
   Batch batch{};
   batch.count = offsets.shape(0) - 1;
@@ -227,21 +231,23 @@ std::vector<std::string> kernel_names(bool supported) {
 NB_MODULE(_native, m) {
   using namespace pruneofa;
   nb::class_<OnceLinear>(m, "Linear")
-      .def_static("int8", &make_int8, "levels"_a.noconvert(), "scales"_a.noconvert(), "bias"_a.noconvert().none(), "input"_a, "output"_a.none())
+      .def_static("int8", &make_int8, "levels"_a.noconvert(), "scales"_a.noconvert(), "bias"_a.noconvert().none(),
+                  "input"_a, "output"_a.none())
       .def_static("float32", &make_float, "weight"_a.noconvert(), "bias"_a.noconvert().none(), "bfloat16"_a);
   nb::class_<OnceTable>(m, "Table")
       .def_static("float32", &make_table, "values"_a.noconvert())
       .def_static("int8", &make_int8_table, "levels"_a.noconvert(), "scales"_a.noconvert());
   nb::class_<OnceNorm>(m, "Norm").def_static("float32", &make_norm, "gamma"_a.noconvert(), "beta"_a.noconvert());
   nb::class_<OnceLayer>(m, "Layer")
-      .def_static("of", &make_layer, "query"_a, "key"_a, "value"_a, "attention_output"_a, "attention_norm"_a, "ffn_in"_a,
-                  "ffn_out"_a, "output_norm"_a);
+      .def_static("of", &make_layer, "query"_a, "key"_a, "value"_a, "attention_output"_a, "attention_norm"_a,
+                  "ffn_in"_a, "ffn_out"_a, "output_norm"_a);
   nb::class_<Model>(m, "Model")
       .def_static("of", &make_model, nb::kw_only(), "heads"_a, "intermediate"_a, "max_tokens"_a, "epsilon"_a,
-                  "activation"_a, "attention_products"_a, "words"_a, "positions"_a, "types"_a.none(), "embedding_norm"_a,
-                  "layers"_a, "relative_bias"_a.noconvert().none(), "head_kind"_a, "head"_a, "kernel"_a, "threads"_a)
-      .def("run", &run, "ids"_a.noconvert(), "offsets"_a.noconvert(), "positions"_a.noconvert(), "order"_a.noconvert(), "types"_a.noconvert().none(), nb::kw_only(), "hidden"_a,
-           "logits"_a)
+                  "activation"_a, "attention_products"_a, "words"_a, "positions"_a, "types"_a.none(),
+                  "embedding_norm"_a, "layers"_a, "relative_bias"_a.noconvert().none(), "head_kind"_a, "head"_a,
+                  "kernel"_a, "threads"_a)
+      .def("run", &run, "ids"_a.noconvert(), "offsets"_a.noconvert(), "positions"_a.noconvert(), "order"_a.noconvert(),
+           "types"_a.noconvert().none(), nb::kw_only(), "hidden"_a, "logits"_a)
       .def_prop_ro("kernel", [](const Model& model) { return std::string(model.kernels().name); })
       .def_prop_ro("threads", &Model::threads)
       .def_prop_ro("labels", &Model::labels)
@@ -249,7 +255,10 @@ NB_MODULE(_native, m) {
       .def_prop_ro("weight_bytes", &Model::weight_bytes)
       .def_prop_ro("workspace_bytes", &Model::workspace_bytes);
   m.def("kernel_names", &kernel_names, "supported"_a);
-  m.def("select_kernel", [](const std::string& name) { return std::string(select_kernels(name.c_str()).name); }, "name"_a);
-  m.def("kernel_has_bfloat16",
-        [](const std::string& name) { return select_kernels(name.c_str()).linear_bf16 != nullptr; }, "name"_a);
+  m.def(
+      "select_kernel", [](const std::string& name) { return std::string(select_kernels(name.c_str()).name); },
+      "name"_a);
+  m.def(
+      "kernel_has_bfloat16",
+      [](const std::string& name) { return select_kernels(name.c_str()).linear_bf16 != nullptr; }, "name"_a);
 }

@@ -45,8 +45,9 @@ void check_layer(const Parts& parts, const LayerParts& layer, const std::string&
 }
 
 void check_parts(const Parts& parts) {
-  require(parts.hidden >= 1 && parts.heads >= 1 && parts.hidden % parts.heads == 0,
-          "hidden size " + std::to_string(parts.hidden) + " is no multiple of " + std::to_string(parts.heads) + " heads");
+  require(
+      parts.hidden >= 1 && parts.heads >= 1 && parts.hidden % parts.heads == 0,
+      "hidden size " + std::to_string(parts.hidden) + " is no multiple of " + std::to_string(parts.heads) + " heads");
   require(parts.hidden / parts.heads <= 1024,
           "a head has " + std::to_string(parts.hidden / parts.heads) + " features, allowed are 1 to 1024");
   require(parts.max_tokens >= 1 && parts.max_tokens <= kMaxTokens,
@@ -159,8 +160,8 @@ std::size_t Model::weight_bytes() const {
   std::size_t total = parts_.words.bytes() + parts_.positions.bytes() + parts_.relative_bias.bytes();
   if (parts_.types) total += parts_.types->bytes();
   for (const LayerParts& layer : parts_.layers) {
-    for (const Linear* linear : {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.ffn_in,
-                                 &layer.ffn_out}) {
+    for (const Linear* linear :
+         {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.ffn_in, &layer.ffn_out}) {
       total += linear->bytes();
     }
   }

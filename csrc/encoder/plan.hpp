@@ -31,10 +31,10 @@ struct InputPlan {
 
 // What is done to the output of a Linear, row by row, after its kernel.
 struct OutputPlan {
-  bool levels = false;             // the kernel writes levels, on `grid`
+  bool levels = false;  // the kernel writes levels, on `grid`
   Grid grid;
-  Buffer<uint8_t> level_map;       // levels -> levels on the next grid
-  Buffer<float> value_map;         // levels -> values; the activation is in it
+  Buffer<uint8_t> level_map;                  // levels -> levels on the next grid
+  Buffer<float> value_map;                    // levels -> values; the activation is in it
   Activation activation = Activation::kNone;  // of values that the kernel writes
   std::optional<InputPlan::Form> form;        // values -> this form
 
@@ -59,9 +59,9 @@ class LayerPlan {
 
   InputPlan attention_input;  // query, key, value
   OutputPlan query, key, value, attention_output, ffn_in, ffn_out;
-  InputPlan context;          // attention_output
-  InputPlan ffn_input;        // ffn_in
-  InputPlan intermediate;     // ffn_out
+  InputPlan context;       // attention_output
+  InputPlan ffn_input;     // ffn_in
+  InputPlan intermediate;  // ffn_out
   bool integer_scores;
   bool integer_context;
   float score_scale;

@@ -26,7 +26,8 @@ std::vector<Unit> make_units(const Batch& batch) {
     }
     Unit& unit = units[chosen];
     unit.segments.push_back({sequence, unit.tokens, tokens});
-    for (uint32_t i = 0; i < tokens; ++i) unit.batch_tokens.push_back(static_cast<std::size_t>(batch.offsets[sequence]) + i);
+    for (uint32_t i = 0; i < tokens; ++i)
+      unit.batch_tokens.push_back(static_cast<std::size_t>(batch.offsets[sequence]) + i);
     unit.tokens += tokens;
     if (unit.tokens < kLanes) with_room[kLanes - unit.tokens].push_back(chosen);
   }
@@ -63,25 +64,21 @@ void UnitRun::embed() {
 
 // Sums of embeddings of one tile of features, turned into a panel.
 void UnitRun::embed_tile(uint32_t panel, uint32_t tile) {
-  constexpr uint32_t kTogether = 16;  // features whose cache lines are filled before going on
   const uint32_t width = unit_.width(panel), begin = tile * kTileRows;
-  const uint32_t end = std::min(begin + kTileRows, parts_.hidden);
+  const uint32_t count = std::min(kTileRows, parts_.hidden - begin);
   float* const to = tensors_.hidden.values.data() + (std::size_t{panel} * parts_.hidden + begin) * kLanes;
-  for (uint32_t feature = begin; feature < end; feature += kTogether) {
-    const uint32_t count = std::min(kTogether, end - feature);
-    for (uint32_t lane = 0; lane < (width + 15) / 16 * 16; ++lane) {
-      float sums[kTogether] = {};
-      if (lane < width) {
-        const std::size_t token = unit_.batch_tokens[panel * kLanes + lane];
-        // The order of the model's own additions: (word + type) + position.
-        parts_.words.add(batch_.ids[token], feature, count, sums);
-        if (parts_.types) parts_.types->add(batch_.types == nullptr ? 0 : batch_.types[token], feature, count, sums);
-        parts_.positions.add(batch_.positions[token], feature, count, sums);
-      }
-      for (uint32_t i = 0; i < count; ++i) to[std::size_t{feature - begin + i} * kLanes + lane] = sums[i];
+  for (uint32_t lane = 0; lane < (width + 15) / 16 * 16; ++lane) {
+    float sums[kTileRows] = {};
+    if (lane < width) {
+      const std::size_t token = unit_.batch_tokens[panel * kLanes + lane];
+      // The order of the model's own additions: (word + type) + position.
+      parts_.words.add(batch_.ids[token], begin, count, sums);
+      if (parts_.types) parts_.types->add(batch_.types == nullptr ? 0 : batch_.types[token], begin, count, sums);
+      parts_.positions.add(batch_.positions[token], begin, count, sums);
     }
+    for (uint32_t i = 0; i < count; ++i) to[std::size_t{i} * kLanes + lane] = sums[i];
   }
-  kernels_.moments(to, end - begin, width, tensors_.moments[panel * hidden_tiles() + tile]);
+  kernels_.moments(to, count, width, tensors_.moments[panel * hidden_tiles() + tile]);
 }
 
 void UnitRun::normalise(const Norm& norm, const InputPlan* plan) {
@@ -118,15 +115,22 @@ void UnitRun::layer(std::size_t number) {
   };
   linear(projections, 3, unit_.panels(), unit_.tokens);
   attend(plan);
-  const LinearJob attention_output{&layer.attention_output,  &plan.attention_output, &tensors_.context, &plan.context,
-                                   plan.context.choice[0], &hidden,                nullptr,           true};
+  const LinearJob attention_output{&layer.attention_output,
+                                   &plan.attention_output,
+                                   &tensors_.context,
+                                   &plan.context,
+                                   plan.context.choice[0],
+                                   &hidden,
+                                   nullptr,
+                                   true};
   linear(&attention_output, 1, unit_.panels(), unit_.tokens);
   normalise(layer.attention_norm, &plan.ffn_input);
-  const LinearJob ffn_in{&layer.ffn_in,          &plan.ffn_in,           &hidden,           &plan.ffn_input,
-                         plan.ffn_input.choice[0], &tensors_.intermediate, &plan.intermediate, false};
+  const LinearJob ffn_in{&layer.ffn_in,          &plan.ffn_in,       &hidden, &plan.ffn_input, plan.ffn_input.choice[0],
+                         &tensors_.intermediate, &plan.intermediate, false};
   linear(&ffn_in, 1, unit_.panels(), unit_.tokens);
-  const LinearJob ffn_out{&layer.ffn_out,              &plan.ffn_out, &tensors_.intermediate, &plan.intermediate,
-                          plan.intermediate.choice[0], &hidden,       nullptr,                true};
+  const LinearJob ffn_out{
+      &layer.ffn_out, &plan.ffn_out, &tensors_.intermediate, &plan.intermediate, plan.intermediate.choice[0], &hidden,
+      nullptr,        true};
   linear(&ffn_out, 1, unit_.panels(), unit_.tokens);
   const InputPlan* next = nullptr;
   if (number + 1 < parts_.layers.size()) {

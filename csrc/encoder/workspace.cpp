@@ -81,7 +81,8 @@ void Scratch::make_room(const Parts& parts, std::size_t panels) {
 }
 
 std::size_t Scratch::bytes() const {
-  return accumulators.bytes() + attention.bytes() + bias.bytes() + levels.bytes() + lane_begin.bytes() + lane_end.bytes();
+  return accumulators.bytes() + attention.bytes() + bias.bytes() + levels.bytes() + lane_begin.bytes() +
+         lane_end.bytes();
 }
 
 void Workspace::make_room(const Model& model, const std::vector<LayerPlan>& plans,

@@ -39,8 +39,8 @@ struct Activations {
 struct Scratch {
   Buffer<int32_t> accumulators;
   Buffer<uint8_t> attention;
-  Buffer<float> bias;        // [keys][64]
-  Buffer<uint8_t> levels;    // [kTileRows][64]: outputs on their way to values
+  Buffer<float> bias;      // [keys][64]
+  Buffer<uint8_t> levels;  // [kTileRows][64]: outputs on their way to values
   Buffer<uint8_t> lane_begin, lane_end;
 
   void make_room(const Parts& parts, std::size_t panels);

@@ -12,15 +12,15 @@ namespace {
 
 // Byte offsets from the start of the scratch; each a multiple of 64.
 struct AttentionScratch {
-  uint32_t quads;            // groups of four features of a head, the last padded with zeros
-  uint32_t keys;             // keys, rounded up to whole panels
-  std::size_t query;         // [quads][64][4] levels
-  std::size_t key;           // [panels][quads][64][4] levels - 128
-  std::size_t key_sums;      // int32 [keys]: sums of a key's levels - 128
-  std::size_t value;         // [head_size][keys] levels - 128
-  std::size_t value_sums;    // int32 [head_size]: sums over the keys that are multiplied
-  std::size_t scores;        // float [keys][64]
-  std::size_t probabilities; // [keys / 4][64][4] levels of P
+  uint32_t quads;             // groups of four features of a head, the last padded with zeros
+  uint32_t keys;              // keys, rounded up to whole panels
+  std::size_t query;          // [quads][64][4] levels
+  std::size_t key;            // [panels][quads][64][4] levels - 128
+  std::size_t key_sums;       // int32 [keys]: sums of a key's levels - 128
+  std::size_t value;          // [head_size][keys] levels - 128
+  std::size_t value_sums;     // int32 [head_size]: sums over the keys that are multiplied
+  std::size_t scores;         // float [keys][64]
+  std::size_t probabilities;  // [keys / 4][64][4] levels of P
   std::size_t bytes;
 
   AttentionScratch(uint32_t head_size, uint32_t key_end) {

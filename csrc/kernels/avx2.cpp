@@ -38,7 +38,8 @@ bool is_supported() { return cpu_features().avx2; }
 
 extern const Kernels kAvx2Kernels;
 const Kernels kAvx2Kernels = {
-    "avx2", is_supported, linear_int8, linear_float, nullptr, attention, moments, layer_norm, map_levels, convert, activate,
+    "avx2",  is_supported, linear_int8, linear_float, nullptr,  attention,
+    moments, layer_norm,   map_levels,  convert,      activate,
 };
 
 }  // namespace pruneofa

@@ -68,9 +68,7 @@ void linear_bf16_rows(const LinearFloat& call) {
   }
 }
 
-void linear_bf16(const LinearFloat& call) {
-  call.width <= 32 ? linear_bf16_rows<1>(call) : linear_bf16_rows<2>(call);
-}
+void linear_bf16(const LinearFloat& call) { call.width <= 32 ? linear_bf16_rows<1>(call) : linear_bf16_rows<2>(call); }
 
 bool is_supported() { return cpu_features().avx512_vnni && cpu_features().avx512_bf16; }
 
@@ -83,8 +81,8 @@ void map_levels_best(uint8_t* levels, std::size_t count, const uint8_t* table) {
 
 extern const Kernels kAvx512Bf16Kernels;
 const Kernels kAvx512Bf16Kernels = {
-    "avx512_bf16", is_supported, linear_int8, linear_float,    linear_bf16, attention,
-    moments,       layer_norm,   map_levels_best, convert, activate,
+    "avx512_bf16", is_supported, linear_int8,     linear_float, linear_bf16, attention,
+    moments,       layer_norm,   map_levels_best, convert,      activate,
 };
 
 }  // namespace pruneofa

@@ -28,8 +28,8 @@ void map_levels_best(uint8_t* levels, std::size_t count, const uint8_t* table) {
 
 extern const Kernels kAvx512VnniKernels;
 const Kernels kAvx512VnniKernels = {
-    "avx512_vnni", is_supported, linear_int8, linear_float,    nullptr, attention,
-    moments,       layer_norm,   map_levels_best, convert, activate,
+    "avx512_vnni", is_supported, linear_int8,     linear_float, nullptr,  attention,
+    moments,       layer_norm,   map_levels_best, convert,      activate,
 };
 
 }  // namespace pruneofa

@@ -4,8 +4,8 @@
 namespace pruneofa {
 
 struct CpuFeatures {
-  bool avx2 = false;         // with FMA; registers of 256 bits are saved by the system
-  bool avx512 = false;       // F, BW, VL, DQ; registers of 512 bits are saved by the system
+  bool avx2 = false;    // with FMA; registers of 256 bits are saved by the system
+  bool avx512 = false;  // F, BW, VL, DQ; registers of 512 bits are saved by the system
   bool avx512_vnni = false;
   bool avx512_vbmi = false;
   bool avx512_bf16 = false;

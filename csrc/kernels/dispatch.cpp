@@ -54,8 +54,8 @@ const Kernels& select_kernels(const char* name) {
   for (const Kernels* kernels : kAll) {
     if (wanted.empty() ? kernels->is_supported() : wanted == kernels->name) {
       if (kernels->is_supported()) return *kernels;
-      throw std::invalid_argument("kernel '" + wanted + "' needs instructions that this machine does not offer; it supports " +
-                                  names(true));
+      throw std::invalid_argument("kernel '" + wanted +
+                                  "' needs instructions that this machine does not offer; it supports " + names(true));
     }
   }
   throw std::invalid_argument("kernel '" + wanted.substr(0, 80) + "' is unknown; this build has " + names(false));

@@ -41,30 +41,31 @@ struct Int8Rows {
   uint32_t blocks;
   uint32_t block_columns;
   int32_t input_zero_point;
+  bool small_levels;  // no y / scale of the output grid can leave the range of an int32
 };
 
 // One panel through one tile of an int8 Linear: y = (sum of (x - z) w) * multiplier + bias. Either `levels` (y on
 // `grid`) or `values` (y, plus `residual` where there is one) is written. `residual` may be `values`.
 struct LinearInt8 {
   const Int8Rows* weights;
-  uint32_t row_begin;     // a multiple of kTileRows
-  uint32_t row_end;       // kTileRows on, or the number of rows
-  const uint8_t* panel;   // [columns][64]
+  uint32_t row_begin;    // a multiple of kTileRows
+  uint32_t row_end;      // kTileRows on, or the number of rows
+  const uint8_t* panel;  // [columns][64]
   uint32_t width;
   int32_t* accumulators;  // [kTileRows][64], used where there is more than one block
   Grid grid;
-  uint8_t* levels;        // [row_end - row_begin][64], as the next two
+  uint8_t* levels;  // [row_end - row_begin][64], as the next two
   float* values;
   const float* residual;
 };
 
 // Float weights [rows, columns], zeros left out. With bfloat16, two to a pair.
 struct FloatRows {
-  const uint32_t* starts;    // [blocks * rows + 1]: first weight (float32) or pair (bfloat16) of a row in a block
-  const uint16_t* columns;   // float32: column in its block
-  const float* values;       // float32
-  const uint16_t* pairs;     // bfloat16: 2 x column in its block, 2 x value, 8 bytes in all
-  const float* bias;         // [rows]
+  const uint32_t* starts;   // [blocks * rows + 1]: first weight (float32) or pair (bfloat16) of a row in a block
+  const uint16_t* columns;  // float32: column in its block
+  const float* values;      // float32
+  const uint16_t* pairs;    // bfloat16: 2 x column in its block, 2 x value, 8 bytes in all
+  const float* bias;        // [rows]
   uint32_t rows;
   uint32_t blocks;
   uint32_t block_columns;
@@ -88,7 +89,7 @@ struct LinearFloat {
 // next panel is `panel_stride` elements on. Queries and keys come as levels or as values, so do values of v.
 struct Attention {
   uint32_t head_size;
-  uint32_t width;             // queries in this panel
+  uint32_t width;  // queries in this panel
   uint32_t key_begin;
   uint32_t key_end;
   std::size_t panel_stride;
@@ -101,21 +102,21 @@ struct Attention {
   int32_t query_zero_point;
   int32_t key_zero_point;
   int32_t value_zero_point;
-  float score_scale;            // from the (integer) products of q and k to scores
-  float value_scale;            // of value_levels
-  const float* bias;            // [key_end][64], added to scores; or null
-  const uint8_t* lane_begin;    // [key_end]: the lanes that see a key; null: all see all
+  float score_scale;          // from the (integer) products of q and k to scores
+  float value_scale;          // of value_levels
+  const float* bias;          // [key_end][64], added to scores; or null
+  const uint8_t* lane_begin;  // [key_end]: the lanes that see a key; null: all see all
   const uint8_t* lane_end;
-  uint8_t* scratch;             // attention_scratch_bytes(head_size, key_end), aligned to 64 bytes
-  Grid grid;                    // of context_levels
-  uint8_t* context_levels;      // [head_size][64], or null
-  float* context_values;        // [head_size][64], or null
+  uint8_t* scratch;         // attention_scratch_bytes(head_size, key_end), aligned to 64 bytes
+  Grid grid;                // of context_levels
+  uint8_t* context_levels;  // [head_size][64], or null
+  float* context_values;    // [head_size][64], or null
 };
 
 // A further form that a normalised or otherwise computed panel is written in.
 struct PanelTarget {
-  uint8_t* levels;    // [rows][64] on `grid`, or null
-  uint16_t* bfloat16; // [rows][64], or null
+  uint8_t* levels;     // [rows][64] on `grid`, or null
+  uint16_t* bfloat16;  // [rows][64], or null
   Grid grid;
 };
 
@@ -131,7 +132,7 @@ struct Moments {
 // moments of its tiles of features.
 struct LayerNorm {
   const Moments* moments;  // [features / kTileRows, rounded up]
-  float* values;  // [features][64]
+  float* values;           // [features][64]
   uint32_t features;
   uint32_t lane_begin;
   uint32_t lane_end;

@@ -26,6 +26,7 @@ struct Neon {
   PRUNEOFA_INLINE B adopt(B levels) { return levels ^ 0x80; }
   PRUNEOFA_INLINE I counting() { return I{0, 1, 2, 3}; }
   PRUNEOFA_INLINE F to_float(I x) { return __builtin_convertvector(x, F); }
+  PRUNEOFA_INLINE I round(F x) { return (I)vcvtnq_s32_f32((float32x4_t)x); }
   PRUNEOFA_INLINE I round_bounded(F x) { return (I)vcvtnq_s32_f32((float32x4_t)x); }  // saturates by itself
   PRUNEOFA_INLINE I dot4(I sum, B levels, I weights) {
     return (I)vdotq_s32((int32x4_t)sum, (int8x16_t)levels, (int8x16_t)weights);
@@ -71,7 +72,8 @@ bool is_supported() { return cpu_features().neon_dotprod; }
 
 extern const Kernels kNeonDotprodKernels;
 const Kernels kNeonDotprodKernels = {
-    "neon_dotprod", is_supported, linear_int8, linear_float, nullptr, attention, moments, layer_norm, map_levels, convert, activate,
+    "neon_dotprod", is_supported, linear_int8, linear_float, nullptr,  attention,
+    moments,        layer_norm,   map_levels,  convert,      activate,
 };
 
 }  // namespace pruneofa

@@ -179,7 +179,8 @@ bool is_supported() { return true; }
 
 extern const Kernels kPortableKernels;
 const Kernels kPortableKernels = {
-    "portable", is_supported, linear_int8, linear_float, nullptr, attention, moments, layer_norm, map_levels, convert, activate,
+    "portable", is_supported, linear_int8, linear_float, nullptr,  attention,
+    moments,    layer_norm,   map_levels,  convert,      activate,
 };
 
 }  // namespace pruneofa

@@ -24,9 +24,9 @@ struct Register {
   Register(const char* name, std::function<void()> body) { cases().push_back({name, std::move(body)}); }
 };
 
-#define PRUNEOFA_TEST(name)                                                      \
-  static void name();                                                            \
-  static const ::pruneofa::testing::Register register_##name(#name, name);       \
+#define PRUNEOFA_TEST(name)                                                \
+  static void name();                                                      \
+  static const ::pruneofa::testing::Register register_##name(#name, name); \
   static void name()
 
 // Thrown by a check that fails.

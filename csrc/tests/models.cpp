@@ -12,7 +12,8 @@ Linear random_linear(Random& random, std::size_t rows, std::size_t columns, cons
     return Linear::values(weights.data(), rows, columns, bias.data(), options.bfloat16);
   }
   std::vector<int8_t> levels(rows * columns);
-  for (int8_t& level : levels) level = random.chance(options.sparsity) ? 0 : static_cast<int8_t>(random.between(-127, 127));
+  for (int8_t& level : levels)
+    level = random.chance(options.sparsity) ? 0 : static_cast<int8_t>(random.between(-127, 127));
   const float scale = 0.004f;
   std::optional<Grid> grid;
   if (output) grid = make_grid(0.03f, 120, "output");

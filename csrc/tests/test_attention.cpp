@@ -87,7 +87,8 @@ void compare(const Head& head, Mode mode, bool with_bias, const std::vector<uint
       for (std::size_t at = 0; at < size; ++at) {
         if (at % kLanes >= call.width) continue;
         const std::string where = std::string(kernels->name) + " head " + std::to_string(head.size) + " tokens " +
-                                  std::to_string(head.tokens) + " mode " + std::to_string(mode) + " at " + std::to_string(at);
+                                  std::to_string(head.tokens) + " mode " + std::to_string(mode) + " at " +
+                                  std::to_string(at);
         if (mode == kIntegers) {
           check_equal(levels[at], expected_levels[at], where + ", level");
           check_equal(values[at], expected[at], where + ", value");

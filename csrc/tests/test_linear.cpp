@@ -48,20 +48,23 @@ void run_int8(const Kernels& kernels, const Linear& linear, const std::vector<ui
   }
 }
 
-void compare_int8(const Shape& shape, double sparsity, uint64_t seed) {
+// `wide`: outputs are far beyond what an int32 holds, in steps of the output grid.
+void compare_int8(const Shape& shape, double sparsity, uint64_t seed, bool wide = false) {
   Random random(seed);
   const std::vector<int8_t> weights = random_levels(random, shape, sparsity);
   std::vector<float> scales(shape.rows), bias(shape.rows);
   for (float& scale : scales) scale = 0.001f + 0.01f * std::fabs(random.normal(1));
   for (float& value : bias) value = random.normal(1);
   const Grid input = make_grid(0.05f, random.between(0, 255), "input");
-  const Linear linear = Linear::int8(weights.data(), shape.rows, shape.columns, scales.data(), shape.rows, bias.data(),
-                                     input, std::nullopt);
+  const Grid grid = make_grid(wide ? 0x1p-60f : 0.5f * std::sqrt(static_cast<float>(shape.columns)),
+                              random.between(0, 255), "output");
+  const Linear linear =
+      Linear::int8(weights.data(), shape.rows, shape.columns, scales.data(), shape.rows, bias.data(), input, grid);
+  check(linear.int8_rows().small_levels == !wide, "small_levels");
   std::vector<uint8_t> panel(shape.columns * kLanes);
   for (uint8_t& level : panel) level = static_cast<uint8_t>(random.between(0, 255));
   std::vector<float> residual(shape.rows * kLanes);
   for (float& value : residual) value = random.normal(3);
-  const Grid grid = make_grid(0.5f * std::sqrt(static_cast<float>(shape.columns)), random.between(0, 255), "output");
   const std::size_t size = shape.rows * kLanes;
   for (const Kernels* kernels : fast_kernels()) {
     for (const uint32_t width : kWidths) {
@@ -105,7 +108,8 @@ PRUNEOFA_TEST(portable_int8_linear_equals_the_dense_product) {
     for (std::size_t row = 0; row < shape.rows; ++row) {
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         int32_t sum = 0;
-        for (std::size_t i = 0; i < shape.columns; ++i) sum += weights[row * shape.columns + i] * (panel[i * kLanes + lane] - 100);
+        for (std::size_t i = 0; i < shape.columns; ++i)
+          sum += weights[row * shape.columns + i] * (panel[i * kLanes + lane] - 100);
         check_equal(values[row * kLanes + lane], static_cast<float>(sum) * (0.05f * 0.01f), "value");
       }
     }
@@ -117,6 +121,10 @@ PRUNEOFA_TEST(int8_linear_equals_the_portable_one) {
   for (const Shape& shape : kShapes) {
     for (const double sparsity : kSparsities) compare_int8(shape, sparsity, ++seed);
   }
+}
+
+PRUNEOFA_TEST(int8_linear_clamps_what_no_integer_holds) {
+  for (const Shape& shape : kShapes) compare_int8(shape, 0.5, 99, true);
 }
 
 // The largest sums that an int32 must hold.
@@ -178,7 +186,8 @@ void compare_float(const Shape& shape, double sparsity, bool bfloat16, uint64_t 
           // n + 2 roundings to float32 at most; with bfloat16 also both factors, to 8 bits.
           const double bound = magnitude * ((shape.columns + 2) * 0x1p-24 + (bfloat16 ? 2.1 * 0x1p-8 : 0));
           const double error = std::fabs(values[row * kLanes + lane] - exact);
-          check(error <= bound, std::string(kernels->name) + ": error " + std::to_string(error) + " above " + std::to_string(bound));
+          check(error <= bound,
+                std::string(kernels->name) + ": error " + std::to_string(error) + " above " + std::to_string(bound));
         }
       }
     }
@@ -198,7 +207,8 @@ PRUNEOFA_TEST(packing_refuses_what_is_out_of_range) {
   const std::vector<int8_t> levels(4, 1);
   const float infinite = INFINITY, one = 1.0f;
   const Grid grid;
-  const auto pack = [&](std::size_t rows, std::size_t columns, const float* scale, std::size_t scales, const float* bias) {
+  const auto pack = [&](std::size_t rows, std::size_t columns, const float* scale, std::size_t scales,
+                        const float* bias) {
     return [=, &levels] { (void)Linear::int8(levels.data(), rows, columns, scale, scales, bias, grid, std::nullopt); };
   };
   check_refused(pack(0, 4, &one, 1, nullptr), "allowed are 1 to 65535 rows", "no rows");

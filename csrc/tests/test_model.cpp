@@ -95,8 +95,8 @@ PRUNEOFA_TEST(every_kernel_gives_the_portable_answer) {
       }
       double sum = 0;
       for (std::size_t i = 0; i < found.hidden.size(); ++i) sum += std::fabs(found.hidden[i] - expected.hidden[i]);
-      check(sum / found.hidden.size() < 1e-3, std::string(kernels->name) + ": mean difference " +
-                                                  std::to_string(sum / found.hidden.size()));
+      check(sum / found.hidden.size() < 1e-3,
+            std::string(kernels->name) + ": mean difference " + std::to_string(sum / found.hidden.size()));
     }
   }
 }

@@ -59,7 +59,8 @@ PRUNEOFA_TEST(layer_norm_gives_the_same_bits) {
       run(portable_kernels(), expected, expected_levels, expected_halves);
       for (const Kernels* kernels : fast_kernels()) {
         run(*kernels, values, levels, halves);
-        check(std::memcmp(values.data(), expected.data(), values.size() * 4) == 0, std::string(kernels->name) + ", values");
+        check(std::memcmp(values.data(), expected.data(), values.size() * 4) == 0,
+              std::string(kernels->name) + ", values");
         check(levels == expected_levels, std::string(kernels->name) + ", levels");
         check(halves == expected_halves, std::string(kernels->name) + ", bfloat16");
       }
@@ -118,8 +119,8 @@ PRUNEOFA_TEST(activations_give_the_same_bits_close_to_the_exact_ones) {
       }
       if (activation == Activation::kRelu) exact = std::fmax(x, 0);
       if (activation == Activation::kTanh) exact = std::tanh(x);
-      check(std::fabs(expected[i] - exact) <= 4e-7 * (1 + std::fabs(x)), "activation of " + std::to_string(x) + " is " +
-                                                                             std::to_string(expected[i]));
+      check(std::fabs(expected[i] - exact) <= 4e-7 * (1 + std::fabs(x)),
+            "activation of " + std::to_string(x) + " is " + std::to_string(expected[i]));
     }
   }
 }

@@ -45,7 +45,10 @@ PRUNEOFA_TEST(a_team_wakes_after_a_pause) {
     check(team.try_acquire(), "acquire");
     std::atomic<int> sum{0};
     team.run(
-        10, [](void* data, std::size_t item, std::size_t) { *static_cast<std::atomic<int>*>(data) += static_cast<int>(item); },
+        10,
+        [](void* data, std::size_t item, std::size_t) {
+          *static_cast<std::atomic<int>*>(data) += static_cast<int>(item);
+        },
         &sum);
     check_equal(sum.load(), 45, "sum");
     team.release();
@@ -59,8 +62,7 @@ PRUNEOFA_TEST(teams_come_and_go) {
     if (i % 2 == 0) continue;
     check(team.try_acquire(), "acquire");
     std::atomic<int> count{0};
-    team.run(
-        4, [](void* data, std::size_t, std::size_t) { ++*static_cast<std::atomic<int>*>(data); }, &count);
+    team.run(4, [](void* data, std::size_t, std::size_t) { ++*static_cast<std::atomic<int>*>(data); }, &count);
     check_equal(count.load(), 4, "count");
     team.release();
   }

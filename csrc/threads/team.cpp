@@ -15,8 +15,8 @@ inline void relax() {
 #endif
 }
 
-constexpr int kSpins = 200;                             // some microseconds
-constexpr std::chrono::microseconds kYieldTime{200};    // then let others run, then sleep
+constexpr int kSpins = 200;                           // some microseconds
+constexpr std::chrono::microseconds kYieldTime{200};  // then let others run, then sleep
 
 }  // namespace
 

@@ -52,7 +52,8 @@ EmbeddingTable EmbeddingTable::int8(const int8_t* levels, std::size_t rows, std:
   for (std::size_t row = 0; row < rows; ++row) {
     const float scale = scales[scale_count == 1 ? 0 : row];
     if (!std::isfinite(scale) || scale <= 0) {
-      throw std::invalid_argument("a scale of an embedding table is not finite and above 0, in row " + std::to_string(row));
+      throw std::invalid_argument("a scale of an embedding table is not finite and above 0, in row " +
+                                  std::to_string(row));
     }
     table.scales_[row] = scale;
   }

@@ -71,8 +71,8 @@ Grid make_grid(float scale, int64_t zero_point, const char* what) {
 
 Linear::Linear(std::size_t rows, std::size_t columns, uint32_t most_columns, const float* bias) {
   require(rows >= 1 && rows <= kMaxFeatures && columns >= 1 && columns <= kMaxFeatures,
-          "a weight has the shape [" + std::to_string(rows) + ", " + std::to_string(columns) +
-              "], allowed are 1 to " + std::to_string(kMaxFeatures) + " rows and columns");
+          "a weight has the shape [" + std::to_string(rows) + ", " + std::to_string(columns) + "], allowed are 1 to " +
+              std::to_string(kMaxFeatures) + " rows and columns");
   rows_ = static_cast<uint32_t>(rows);
   columns_ = static_cast<uint32_t>(columns);
   // Blocks of equal size, so that the last is not a small rest.
@@ -89,23 +89,31 @@ Linear::Linear(std::size_t rows, std::size_t columns, uint32_t most_columns, con
 Linear Linear::int8(const int8_t* levels, std::size_t rows, std::size_t columns, const float* scales,
                     std::size_t scale_count, const float* bias, const Grid& input, const std::optional<Grid>& output) {
   Linear linear(rows, columns, columns > kMaxBlockColumns ? 768 : kMaxBlockColumns, bias);
-  require(scale_count == 1 || scale_count == rows,
-          "a weight of " + std::to_string(rows) + " rows has " + std::to_string(scale_count) + " scales, allowed are 1 or " +
-              std::to_string(rows));
+  require(scale_count == 1 || scale_count == rows, "a weight of " + std::to_string(rows) + " rows has " +
+                                                       std::to_string(scale_count) + " scales, allowed are 1 or " +
+                                                       std::to_string(rows));
   linear.is_int8_ = true;
   linear.input_ = input;
   linear.output_ = output;
   linear.multipliers_.resize(rows);
   linear.level_sums_.resize(rows);
+  linear.small_levels_ = true;
   for (std::size_t row = 0; row < rows; ++row) {
     const float scale = scales[scale_count == 1 ? 0 : row];
-    require(std::isfinite(scale) && scale > 0, "a weight scale is not finite and above 0, in row " + std::to_string(row));
+    require(std::isfinite(scale) && scale > 0,
+            "a weight scale is not finite and above 0, in row " + std::to_string(row));
     linear.multipliers_[row] = input.scale * scale;
     require(std::isfinite(linear.multipliers_[row]),
             "input scale times weight scale is not finite, in row " + std::to_string(row));
-    int32_t sum = 0;
-    for (std::size_t column = 0; column < columns; ++column) sum += levels[row * columns + column];
+    int32_t sum = 0, magnitude = 0;
+    for (std::size_t column = 0; column < columns; ++column) {
+      const int32_t level = levels[row * columns + column];
+      sum += level;
+      magnitude += level < 0 ? -level : level;
+    }
     linear.level_sums_[row] = sum;
+    const double largest = 255.0 * magnitude * linear.multipliers_[row] + std::fabs(linear.bias_[row]);
+    linear.small_levels_ = linear.small_levels_ && output && largest / output->scale < 0x1p30;
   }
   std::vector<uint8_t> groups;
   std::vector<uint16_t> found(linear.block_columns_ + 1);
@@ -136,7 +144,7 @@ Linear Linear::int8(const int8_t* levels, std::size_t rows, std::size_t columns,
 }
 
 Linear Linear::values(const float* weights, std::size_t rows, std::size_t columns, const float* bias, bool bfloat16) {
-  Linear linear(rows, columns, 768, bias);
+  Linear linear(rows, columns, bfloat16 ? 768 : 256, bias);
   linear.is_bfloat16_ = bfloat16;
   std::vector<uint16_t> found(linear.block_columns_ + 1), numbers, pairs;
   std::vector<float> values;
@@ -178,12 +186,12 @@ std::size_t Linear::bytes() const {
 
 Int8Rows Linear::int8_rows() const {
   return Int8Rows{groups_.data(), starts_.data(), level_sums_.data(), multipliers_.data(), bias_.data(),
-                  rows_,          blocks_,        block_columns_,     input_.zero_point};
+                  rows_,          blocks_,        block_columns_,     input_.zero_point,   small_levels_};
 }
 
 FloatRows Linear::float_rows() const {
-  return FloatRows{starts_.data(), column_numbers_.data(), values_.data(), pairs_.data(),
-                   bias_.data(),   rows_,                  blocks_,        block_columns_};
+  return FloatRows{starts_.data(), column_numbers_.data(), values_.data(), pairs_.data(), bias_.data(), rows_,
+                   blocks_,        block_columns_};
 }
 
 }  // namespace pruneofa

@@ -52,6 +52,7 @@ class Linear {
   uint32_t block_columns_ = 0;
   bool is_int8_ = false;
   bool is_bfloat16_ = false;
+  bool small_levels_ = false;
   std::size_t nonzero_ = 0;
   Grid input_;
   std::optional<Grid> output_;

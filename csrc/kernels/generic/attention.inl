@@ -1,5 +1,6 @@
 // Attention of one head for one panel of queries, without transposing anything: scores lie as [keys][64 queries], so
-// maxima, exponentials and sums run down registers, and the weights P are already the activations of the product with V.
+// maxima, exponentials and sums run down registers, and the weights P are already the activations of the product with
+// V.
 //
 // Needs generic/vector.inl, `multiply_add`, and the register type of generic/linear_int8.inl. A "quad" is four
 // consecutive features, or keys, of one token in one 32-bit number: what one lane of `dot4` takes.
@@ -287,7 +288,8 @@ PRUNEOFA_INLINE void context_levels(const AttentionPlan<R>& plan, uint32_t featu
   using I = typename R::I;
   const Attention& call = plan.call;
   const uint8_t* const weights = plan.template place<uint8_t>(plan.at.probabilities) + lane * 4;
-  const int8_t* const values = plan.template place<int8_t>(plan.at.value) + static_cast<std::size_t>(feature) * plan.at.keys;
+  const int8_t* const values =
+      plan.template place<int8_t>(plan.at.value) + static_cast<std::size_t>(feature) * plan.at.keys;
   const int32_t* const sums = plan.template place<int32_t>(plan.at.value_sums) + feature;
   I acc[D][G];
 #pragma GCC unroll 4
@@ -301,7 +303,8 @@ PRUNEOFA_INLINE void context_levels(const AttentionPlan<R>& plan, uint32_t featu
   for (uint32_t key = plan.first_key; key < plan.last_key; key += 4) {
     B p[G];
 #pragma GCC unroll 4
-    for (int v = 0; v < G; ++v) p[v] = load<B>(weights + (static_cast<std::size_t>(key / 4) * kLanes + v * R::lanes) * 4);
+    for (int v = 0; v < G; ++v)
+      p[v] = load<B>(weights + (static_cast<std::size_t>(key / 4) * kLanes + v * R::lanes) * 4);
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) {
       const I value = I{} + load<int32_t>(values + static_cast<std::size_t>(i) * plan.at.keys + key);
@@ -312,7 +315,8 @@ PRUNEOFA_INLINE void context_levels(const AttentionPlan<R>& plan, uint32_t featu
 #pragma GCC unroll 4
   for (int i = 0; i < D; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < G; ++v) keep_context<R>(call, feature + i, lane + v * R::lanes, R::to_float(acc[i][v]) * ratios[v]);
+    for (int v = 0; v < G; ++v)
+      keep_context<R>(call, feature + i, lane + v * R::lanes, R::to_float(acc[i][v]) * ratios[v]);
   }
 }
 

@@ -38,7 +38,7 @@ static void linear_float_rows(const LinearFloat& call) {
 }
 
 static void linear_float(const LinearFloat& call) {
-  constexpr int kPer16 = 16 / kNative;  // registers for 16 lanes
+  constexpr int kPer16 = 16 / kNative;     // registers for 16 lanes
   constexpr bool kFewLanes = kNative < 8;  // 64 lanes of sums do not fit into the registers
   if (call.width <= 16) return linear_float_rows<kPer16>(call);
   if (call.width <= 32 || kFewLanes) return linear_float_rows<2 * kPer16>(call);

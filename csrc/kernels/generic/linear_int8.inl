@@ -1,5 +1,5 @@
-// int8 Linear over gathered non-zeros: the four columns of a group are loaded from the panel, their bytes interleaved in
-// registers, and one instruction multiplies and adds four of them for each token.
+// int8 Linear over gathered non-zeros: the four columns of a group are loaded from the panel, their bytes interleaved
+// in registers, and one instruction multiplies and adds four of them for each token.
 //
 // Needs generic/vector.inl and a register type R with
 //   F, I, B                 the register as floats, integers, bytes; `lanes` 32-bit numbers
@@ -9,6 +9,7 @@
 //   dot4(I, B, I)           adds four products of a level and a weight to each 32-bit number
 //   natural(x)              puts 4 registers, in the order of interleave4, into the order of tokens
 //   pack_levels(n, z)       4 registers of rint(y / scale), in that order, -> levels of 4 * lanes tokens
+//   round(F)                rint of what fits 32 bits
 //   round_bounded(F)        rint after clamping to what fits 16 bits
 
 template <class R>
@@ -17,7 +18,8 @@ PRUNEOFA_INLINE void finish_levels(const LinearInt8& call, uint32_t row, uint32_
   typename R::I rounded[4];
   for (int i = 0; i < 4; ++i) {
     const typename R::F y = R::to_float(acc[i]) * multiplier + bias;
-    rounded[i] = R::round_bounded(y * call.grid.inverse_scale);
+    const typename R::F scaled = y * call.grid.inverse_scale;
+    rounded[i] = call.weights->small_levels ? R::round(scaled) : R::round_bounded(scaled);
   }
   const std::size_t at = static_cast<std::size_t>(row - call.row_begin) * kLanes + lane;
   store(call.levels + at, R::pack_levels(rounded, call.grid.zero_point));
@@ -44,7 +46,8 @@ PRUNEOFA_INLINE void linear_int8_row(const LinearInt8& call, uint32_t block, uin
   const Int8Rows& weights = *call.weights;
   const std::size_t index = static_cast<std::size_t>(block) * weights.rows + row;
   const uint8_t* group = weights.groups + static_cast<std::size_t>(weights.starts[index]) * Int8Rows::kGroupBytes;
-  const uint8_t* const end = weights.groups + static_cast<std::size_t>(weights.starts[index + 1]) * Int8Rows::kGroupBytes;
+  const uint8_t* const end =
+      weights.groups + static_cast<std::size_t>(weights.starts[index + 1]) * Int8Rows::kGroupBytes;
   const uint8_t* const panel = call.panel + static_cast<std::size_t>(block) * weights.block_columns * kLanes + lane;
   int32_t* const kept = call.accumulators + static_cast<std::size_t>(row - call.row_begin) * kLanes + lane;
   I acc[4];

@@ -129,11 +129,20 @@ static void activate(float* values, std::size_t count, Activation activation) {
     const F x = load<F>(values + i);
     F y = x;
     switch (activation) {
-      case Activation::kNone: break;
-      case Activation::kGelu: y = gelu<F, I>(x); break;
-      case Activation::kGeluTanh: y = gelu_tanh<F, I>(x); break;
-      case Activation::kRelu: y = larger<F>(x, F{}); break;
-      case Activation::kTanh: y = hyperbolic_tangent<F, I>(x); break;
+      case Activation::kNone:
+        break;
+      case Activation::kGelu:
+        y = gelu<F, I>(x);
+        break;
+      case Activation::kGeluTanh:
+        y = gelu_tanh<F, I>(x);
+        break;
+      case Activation::kRelu:
+        y = larger<F>(x, F{});
+        break;
+      case Activation::kTanh:
+        y = hyperbolic_tangent<F, I>(x);
+        break;
     }
     store(values + i, y);
   }

@@ -36,7 +36,8 @@ PRUNEOFA_INLINE T larger(T first, T second) {
   return first > second ? first : second;
 }
 
-// Adding this rounds a float of magnitude up to 2^22 to a whole number, half to even, which then stands in the low bits.
+// Adding this rounds a float of magnitude up to 2^22 to a whole number, half to even, which then stands in the low
+// bits.
 constexpr float kRounding = 12582912.0f;
 constexpr int32_t kRoundingBits = 0x4B400000;
 

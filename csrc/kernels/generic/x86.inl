@@ -32,13 +32,16 @@ struct Xmm {
   PRUNEOFA_INLINE B adopt(B levels) { return levels; }
   PRUNEOFA_INLINE I counting() { return I{0, 1, 2, 3}; }
   PRUNEOFA_INLINE F to_float(I x) { return (F)_mm_cvtepi32_ps((__m128i)x); }
+  PRUNEOFA_INLINE I round(F x) { return (I)_mm_cvtps_epi32((__m128)x); }
   PRUNEOFA_INLINE I round_bounded(F x) { return (I)_mm_cvtps_epi32(_mm_min_ps((__m128)x, _mm_set1_ps(32767.0f))); }
   PRUNEOFA_INLINE I dot4(I sum, B levels, I weights) {
     return (I)_mm_dpbusd_epi32((__m128i)sum, (__m128i)levels, (__m128i)weights);
   }
   PRUNEOFA_INLINE void interleave4(B a, B b, B c, B d, B (&out)[4]) {
-    const __m128i ab_low = _mm_unpacklo_epi8((__m128i)a, (__m128i)b), ab_high = _mm_unpackhi_epi8((__m128i)a, (__m128i)b);
-    const __m128i cd_low = _mm_unpacklo_epi8((__m128i)c, (__m128i)d), cd_high = _mm_unpackhi_epi8((__m128i)c, (__m128i)d);
+    const __m128i ab_low = _mm_unpacklo_epi8((__m128i)a, (__m128i)b),
+                  ab_high = _mm_unpackhi_epi8((__m128i)a, (__m128i)b);
+    const __m128i cd_low = _mm_unpacklo_epi8((__m128i)c, (__m128i)d),
+                  cd_high = _mm_unpackhi_epi8((__m128i)c, (__m128i)d);
     out[0] = (B)_mm_unpacklo_epi16(ab_low, cd_low);
     out[1] = (B)_mm_unpackhi_epi16(ab_low, cd_low);
     out[2] = (B)_mm_unpacklo_epi16(ab_high, cd_high);
@@ -64,6 +67,7 @@ struct Ymm {
   PRUNEOFA_INLINE B adopt(B levels) { return levels; }
   PRUNEOFA_INLINE I counting() { return I{0, 1, 2, 3, 4, 5, 6, 7}; }
   PRUNEOFA_INLINE F to_float(I x) { return (F)_mm256_cvtepi32_ps((__m256i)x); }
+  PRUNEOFA_INLINE I round(F x) { return (I)_mm256_cvtps_epi32((__m256)x); }
   PRUNEOFA_INLINE I round_bounded(F x) {
     return (I)_mm256_cvtps_epi32(_mm256_min_ps((__m256)x, _mm256_set1_ps(32767.0f)));
   }
@@ -119,6 +123,7 @@ struct Zmm {
   PRUNEOFA_INLINE B adopt(B levels) { return levels; }
   PRUNEOFA_INLINE I counting() { return I{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
   PRUNEOFA_INLINE F to_float(I x) { return (F)_mm512_cvtepi32_ps((__m512i)x); }
+  PRUNEOFA_INLINE I round(F x) { return (I)_mm512_cvtps_epi32((__m512)x); }
   PRUNEOFA_INLINE I round_bounded(F x) {
     return (I)_mm512_cvtps_epi32(_mm512_min_ps((__m512)x, _mm512_set1_ps(32767.0f)));
   }
