@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pruneofa.data.building import sentences as sentences_module
@@ -27,7 +27,9 @@ def test_sentences_and_what_is_none():
     assert split("no end") == ["no end"]
 
 
-@given(st.text(max_size=200) | st.text(alphabet="aB.!? \n\r\t\"'()é。\u2028\x85", max_size=200))
+@given(st.text(max_size=200) | st.text(alphabet="aB.!? \n\r\t\"'()é。\u2028\x85\xa0\u3000", max_size=200))
+@example("\u2028B\u2028. \x85")  # a wide space before a full stop once stopped the process
+@example("Plan B\xa0. Then C\u2029. D")
 @settings(max_examples=300, deadline=None)
 def test_nothing_of_a_text_is_lost(text):
     parts = split(text)

@@ -1,5 +1,6 @@
 """Splitting documents into sentences, by rules, offline, in linear time (the library sentencex of Wikimedia)."""
 
+import re
 from importlib import metadata
 
 from pruneofa.errors import ConfigurationError
@@ -8,6 +9,10 @@ __all__ = ["SENTENCE_MARK", "mark_sentences", "splitter_facts"]
 
 SENTENCE_MARK = "\ufdd0"
 """Stands between two sentences of a document; a code point that Unicode keeps out of any text."""
+
+# The library stops the process at a wide space before a full stop ("B\u2028."); it sees a plain one of one byte instead.
+_WIDE_BREAK = re.compile("[\x85\u2028\u2029]")
+_WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
 
 def mark_sentences(text: str, language: str) -> str:
@@ -20,9 +25,13 @@ def mark_sentences(text: str, language: str) -> str:
 
     if SENTENCE_MARK in text:
         text = text.replace(SENTENCE_MARK, " ")
+    plain = _WIDE_SPACE.sub(" ", _WIDE_BREAK.sub("\n", text))
     sentences: list[str] = []
     space = ""
-    for sentence in segment(language, text):
+    start = 0
+    for found in segment(language, plain):
+        sentence = text[start : start + len(found)]
+        start += len(found)
         body = sentence.rstrip()
         if body:
             sentences.append(space + body)
