@@ -10,7 +10,7 @@ __all__ = ["SENTENCE_MARK", "mark_sentences", "splitter_facts"]
 SENTENCE_MARK = "\ufdd0"
 """Stands between two sentences of a document; a code point that Unicode keeps out of any text."""
 
-# The library stops the process at a wide space before a full stop ("B\u2028."); it sees a plain one of one byte instead.
+# The library stops the process at a wide space before a full stop ("B\u2028."), so it is shown a plain one.
 _WIDE_BREAK = re.compile("[\x85\u2028\u2029]")
 _WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
