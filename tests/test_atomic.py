@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pruneofa.atomic import replacing_file, replacing_folder, write_json, write_text
+from pruneofa.atomic import remove_leftovers, replacing_file, replacing_folder, write_json, write_text
 
 
 class BrokenError(Exception):
@@ -110,3 +110,16 @@ def test_json_has_no_nan(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "f.json", {"x": float("nan")})
     assert entries(tmp_path) == []
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    kept = tmp_path / "stage" / ".stage"
+    kept.mkdir(parents=True)
+    write_json(kept / "record.json", {})
+    (tmp_path / ".hidden").touch()
+    writers = (replacing_file(kept / "record.json"), replacing_folder(tmp_path / "stage" / "model"))
+    _, folder = [writer.__enter__() for writer in writers]  # and never ended, as if the process were killed
+    (folder / "part").touch()
+    assert len(list(tmp_path.rglob(".*.*"))) == 2
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".hidden", ".stage", "record.json", "stage"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.allocator import keep_freed_memory
+from pruneofa.atomic import remove_leftovers
 from pruneofa.data.layouts import located
 from pruneofa.errors import ConfigurationError
 from pruneofa.ranks import is_first, on_first
@@ -102,6 +103,7 @@ def _begin(
         return record, False
     if record is not None:
         logger.info("%s: was interrupted, continuing", stage.name)
+        remove_leftovers(output_dir)
     else:
         logger.info("%s: running", stage.name)
         record = StageRecord(stage.name, wanted, settings)
