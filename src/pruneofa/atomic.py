@@ -63,7 +63,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove the temporary files and folders below `folder` of writers that were killed; nobody may be writing there."""
+    """Remove temporary files and folders that killed writers left below `folder`, where nobody may be writing."""
     for path in sorted(Path(folder).rglob(".*")):
         if not _TEMPORARY.fullmatch(path.name):
             continue
