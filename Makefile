@@ -32,7 +32,10 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt openvino nncf
 	$(BIN)/python benchmarks/training_overhead.py --output results/training_overhead.json
+	$(BIN)/python benchmarks/engine.py --prepare
+	$(BIN)/python benchmarks/engine.py --output results/engine.json
 
 results: install
 	$(BIN)/python benchmarks/prune_once.py --search

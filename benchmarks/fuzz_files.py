@@ -43,7 +43,9 @@ from pruneofa.errors import CheckpointError
 
 SHARES = {"pofa": 0.8, "quantization": 0.1, "onnx": 0.1}
 CHUNK = 2000
-MEMORY_LIMIT = 512 * 2**20  # address space that a worker may take beyond what it starts with
+# Address space that a worker may take beyond what it starts with. The largest tensor that a forged file of these sizes
+# can bear out has 2**26 elements, 256 MiB as float32, and is made in several steps.
+MEMORY_LIMIT = 2**30
 SECONDS_LIMIT = 10.0  # processor time of a case
 TRACED_EVERY = 64  # one case in so many has its peak of memory measured, which is slow
 READERS = ("checkpoint", "export/inspection.py", "export/onnx_file.py", "export/weights.py", "quantization/state.py")

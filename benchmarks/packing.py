@@ -1,19 +1,25 @@
 """What the two forms of the compressed file make of full-size encoders: bytes against entropy, seconds, memory.
 
-    python benchmarks/packing.py            # BERT-Base; minutes, on a quiet machine
-    python benchmarks/packing.py --large    # BERT-Large besides
+    python benchmarks/packing.py            # BERT-Base; minutes
+    python benchmarks/packing.py --models base large
     python benchmarks/packing.py --layers 1 --sparsity 0.9
+    python benchmarks/packing.py --folder RUN/quantize --output results/packing.json    # a real model besides
 
-Weights are synthetic: Gaussian, a random mask, int8 with absmax scales per channel or per tensor. The same integers, as
+Weights are synthetic: Gaussian, the smallest pruned (as a model's are) or a random mask, which leaves small ones and so
+more levels; int8 with absmax scales per channel or per tensor. The same integers, as
 dense bytes, go through zlib and lzma of the standard library (one layer of them: lzma is slow, and layers are alike),
-which is what one would do without this file format. All bytes are of the Linear weights in the transformer layers.
+which is what one would do without this file format. All bytes are of the Linear weights in the transformer layers; the
+file's size is the file system's. Packing runs in one thread, so its processor time is given too: it is what remains
+comparable on a machine that does other work besides.
 """
 
 import argparse
+import itertools
 import json
 import lzma
 import multiprocessing
 import resource
+import shutil
 import tempfile
 import time
 import zlib
@@ -24,52 +30,68 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from provenance import provenance
 
+from pruneofa.atomic import write_json
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.inspection import inspect_model
+from pruneofa.checkpoint.int8 import grid_integers
 from pruneofa.checkpoint.manifest import Manifest, write_manifest
+from pruneofa.checkpoint.model_folder import ModelFolder
 from pruneofa.checkpoint.safetensors_file import Section, write_sections
 from pruneofa.checkpoint.writer import compress
-from pruneofa.machine import describe
 
 FORMS = ("bitmask", "packed")
 MODELS = {"base": (12, 768, 3072), "large": (24, 1024, 4096)}  # layers, hidden size, intermediate size
-PEERS = {"zlib": lambda data: zlib.compress(data, 9), "lzma": lambda data: lzma.compress(data, preset=6)}
+SCALES = ("per_channel", "per_tensor")
+PRUNED = ("by_magnitude", "at_random")
+PEERS: dict[str, Callable[[bytes], bytes]] = {
+    "zlib": lambda data: zlib.compress(data, 9),
+    "lzma": lambda data: lzma.compress(data, preset=6),
+}
 
 
 def main() -> None:
     args = parse_arguments()
-    rows = []
-    for model in ("base", "large") if args.large else ("base",):
-        for sparsity in args.sparsity:
-            for granularity in ("per_channel", "per_tensor"):
-                rows += measure(model, sparsity, granularity, args.layers)
-                for row in rows[-len(FORMS) :]:
-                    print_row(row, header=row is rows[0])
-    print(json.dumps({"benchmark": "packing", "machine": describe(), "rows": rows}))
+    rows: list[dict[str, Any]] = []
+    for model, sparsity, pruned, granularity in itertools.product(args.models, args.sparsity, args.pruned, SCALES):
+        rows += measure(model, sparsity, pruned, granularity, args.layers)
+        for row in rows[-len(FORMS) :]:
+            print_row(row, header=row is rows[0])
+    for folder in args.folder:
+        rows += measure_folder(folder)
+        for row in rows[-len(FORMS) :]:
+            print_row(row, header=row is rows[0])
+    result = {"benchmark": "packing", **provenance(), "rows": rows}
+    if args.output is not None:
+        write_json(args.output, result)
+    print(json.dumps(result))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Size, time and memory of compressed files of synthetic encoders.")
-    parser.add_argument("--large", action="store_true", help="BERT-Large too")
     parser.add_argument("--sparsity", type=float, nargs="+", default=[0.85, 0.9, 0.95])
     parser.add_argument("--layers", type=int, default=0, help="fewer layers than the model has, for a quick look")
+    parser.add_argument("--folder", type=Path, nargs="*", default=[], help="int8 model folders, measured besides")
+    parser.add_argument("--models", nargs="*", choices=[*MODELS], default=["base"], help="synthetic models")
+    parser.add_argument("--pruned", nargs="*", choices=PRUNED, default=[*PRUNED], help="what the synthetic masks leave")
+    parser.add_argument("--output", type=Path, help="also write the JSON to this file")
     return parser.parse_args()
 
 
-def measure(model: str, sparsity: float, granularity: str, layers: int) -> list[dict[str, Any]]:
+def measure(model: str, sparsity: float, pruned: str, granularity: str, layers: int) -> list[dict[str, Any]]:
     """A row for each form, on one model, with the peers' sizes in both."""
     all_layers, hidden, intermediate = MODELS[model]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         folder.mkdir()
-        peers = write_model(folder, layers or all_layers, hidden, intermediate, sparsity, granularity)
+        peers = write_model(folder, layers or all_layers, hidden, intermediate, sparsity, pruned, granularity)
         return [
             {
                 "model": model,
                 "layers": layers or all_layers,
-                "sparsity": sparsity,
+                "pruned": pruned,
                 "weights": granularity,
                 "form": form,
                 **in_fresh_process(measure_form, folder, form),
@@ -79,6 +101,26 @@ def measure(model: str, sparsity: float, granularity: str, layers: int) -> list[
         ]
 
 
+def measure_folder(folder: Path) -> list[dict[str, Any]]:
+    """A row for each form of a real int8 model, with the peers' sizes of its encoder's integers in both."""
+    opened = ModelFolder(folder)
+    manifest = opened.weight_names()
+    integers = []
+    for name in manifest.encoder_weights:
+        scale, dtype = opened.scale(name), opened.info(name).dtype
+        found = None if scale is None else grid_integers(opened.tensor(name), scale, dtype)
+        if found is None:
+            raise SystemExit(f"{folder}: {name} is not int8; give the folder of a quantized model")
+        integers.append(found.tobytes())
+    dense = b"".join(integers)
+    peers = {f"{name}_bits_per_weight": 8 * len(peer(dense)) / len(dense) for name, peer in PEERS.items()}
+    assert manifest.quantization is not None
+    facts = {"model": folder.name, "weights": manifest.quantization["weight_granularity"]}
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = shutil.copytree(folder, Path(temporary) / "model", ignore=shutil.ignore_patterns(".*"))
+        return [{**facts, "form": form, **in_fresh_process(measure_form, copy, form), **peers} for form in FORMS]
+
+
 def in_fresh_process(measure_one: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
     """Run it in a process of its own, whose peak of memory is that of this measurement alone."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -86,7 +128,7 @@ def in_fresh_process(measure_one: Callable[..., dict[str, Any]], *args: Any) -> 
 
 
 def write_model(
-    folder: Path, layers: int, hidden: int, intermediate: int, sparsity: float, granularity: str
+    folder: Path, layers: int, hidden: int, intermediate: int, sparsity: float, pruned: str, granularity: str
 ) -> dict[str, float]:
     """Write an int8 model folder, a weight at a time in memory, and give the peers' bits to a weight."""
     shapes = [(f"attention.{name}", (hidden, hidden)) for name in ("query", "key", "value", "output")]
@@ -97,7 +139,7 @@ def write_model(
     first_layer: list[bytes] = []
 
     def weight(seed: int, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
-        integers, scales[name] = synthetic(seed, shape, sparsity, granularity)
+        integers, scales[name] = synthetic(seed, shape, sparsity, pruned, granularity)
         if seed < len(shapes) and len(first_layer) == seed:
             first_layer.append(integers.tobytes())
         return integers.astype(np.float32) * scales[name][:, None]
@@ -120,12 +162,13 @@ def write_model(
 
 
 def synthetic(
-    seed: int, shape: tuple[int, int], sparsity: float, granularity: str
+    seed: int, shape: tuple[int, int], sparsity: float, pruned: str, granularity: str
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """(q [R, C], scale [R] or [1]) of Gaussian weights under a random mask."""
+    """(q [R, C], scale [R] or [1]) of Gaussian weights of which the smallest, or any, are pruned."""
     rng = np.random.default_rng(seed)
     weight = rng.normal(scale=0.04, size=shape).astype(np.float32)
-    weight[rng.random(shape) < sparsity] = 0
+    order = np.abs(weight) if pruned == "by_magnitude" else rng.random(shape)
+    weight[order < np.quantile(order, sparsity)] = 0
     absmax = np.abs(weight).max(axis=1) if granularity == "per_channel" else np.abs(weight).max(keepdims=True)[0]
     scale = (absmax / np.float32(127)).astype(np.float32)
     return np.rint(weight / scale[:, None]).astype(np.int8), scale
@@ -134,11 +177,11 @@ def synthetic(
 def measure_form(folder: Path, form: str) -> dict[str, Any]:
     """Sizes, seconds and memory of one form; what comes back is compared byte for byte."""
     path, back = folder.parent / f"{form}.pofa", folder.parent / f"{form}.back"
-    begin = time.perf_counter()
+    begin, processor = time.perf_counter(), time.process_time()
     compress(folder, path, form=form)
-    packed = time.perf_counter()
+    packed, packed_processor = time.perf_counter(), time.process_time()
     decompress(path, back)
-    unpacked = time.perf_counter()
+    unpacked, unpacked_processor = time.perf_counter(), time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     for name in ("model.safetensors", "quantization.safetensors"):
         if (back / name).read_bytes() != (folder / name).read_bytes():
@@ -146,7 +189,9 @@ def measure_form(folder: Path, form: str) -> dict[str, Any]:
     found = inspect_model(path)
     coded = found.bytes_encoder - found.bytes_scales
     return {
-        "bytes_total": found.bytes_total,
+        "sparsity": found.encoder_sparsity,
+        "encoder_parameters": found.encoder_parameters,
+        "bytes_file_system": path.stat().st_size,
         "bytes_encoder": found.bytes_encoder,
         "bytes_scales": found.bytes_scales,
         "entropy_bound_bytes": found.entropy_bound_bytes,
@@ -156,6 +201,8 @@ def measure_form(folder: Path, form: str) -> dict[str, Any]:
         "real_ratio": found.real_ratio,
         "pack_seconds": packed - begin,
         "unpack_seconds": unpacked - packed,
+        "pack_processor_seconds": packed_processor - processor,
+        "unpack_processor_seconds": unpacked_processor - packed_processor,
         "peak_memory_bytes": peak,
     }
 
@@ -164,6 +211,7 @@ def print_row(row: dict[str, Any], *, header: bool) -> None:
     cells = {
         "model": row["model"],
         "sparsity": f"{row['sparsity']:.2f}",
+        "pruned": row.get("pruned", "-"),
         "weights": row["weights"],
         "form": row["form"],
         "encoder MB": f"{row['bytes_encoder'] / 1e6:.2f}",
@@ -175,6 +223,7 @@ def print_row(row: dict[str, Any], *, header: bool) -> None:
         "lzma": f"{row['lzma_bits_per_weight']:.3f}",
         "pack s": f"{row['pack_seconds']:.1f}",
         "unpack s": f"{row['unpack_seconds']:.1f}",
+        "CPU s": f"{row['pack_processor_seconds']:.1f}+{row['unpack_processor_seconds']:.1f}",
         "peak MB": f"{row['peak_memory_bytes'] / 1e6:.0f}",
     }
     if header:

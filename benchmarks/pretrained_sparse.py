@@ -1,43 +1,52 @@
 """Sparse pre-trained models on Wikipedia: the dense teacher, and students with and without it, by held-out loss.
 
 Variants: `dense` (teacher preparation), at each sparsity a student with distillation (`distilled`), and at the lowest
-one that minimises the masked tokens' cross-entropy alone (`undistilled`); all from the same dense model, on the same
-tokens.
+one that minimises the masked tokens' cross-entropy alone (`undistilled`) and one whose learning rate falls linearly
+instead of being rewound (`unrewound`); all from the same dense model, on the same tokens.
 Every stage is kept in the work folder, with checkpoints, so this can be broken off and called again; `--variants`
 leaves the rest to another process. Held-out articles take no part in training or in any choice.
 
     python benchmarks/pretrained_sparse.py --data-dir DATA/wiki_en_2015 --variants dense
     python benchmarks/pretrained_sparse.py --data-dir DATA/wiki_en_2015 --output results/pretrained_tiny.json
 
+With `--models results/models` the distilled students' compressed files are written too, for others to start from.
+
 DATA-DIR holds `train.jsonl.xz` and `heldout.jsonl.xz`, JSON lines with `text`.
 """
 
 import argparse
+import hashlib
 import json
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from provenance import provenance
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from pruneofa.atomic import write_json
+from pruneofa.checkpoint.decompress import decompress
+from pruneofa.checkpoint.writer import compress
 from pruneofa.data.batching import PaddingCollator
 from pruneofa.data.corpus import load_corpus
 from pruneofa.data.masking import IGNORED_LABEL, MaskedLanguageModelDataset
+from pruneofa.data.packaged import resolve_model
 from pruneofa.distillation.token_selection import head_on_tokens
 from pruneofa.pipeline import STAGES
 from pruneofa.recipe import Recipe
 from pruneofa.recipe_files import load_recipe
 from pruneofa.stages.corpus import DATA_FOLDER
 from pruneofa.stages.execution import execute
-from pruneofa.stages.models import load_log, load_model, load_tokenizer
-from pruneofa.stages.record import read_record
+from pruneofa.stages.models import load_log, load_model, load_tokenizer, save_model
+from pruneofa.stages.record import input_fingerprint, read_record
 
 SPARSITIES = (0.85, 0.9)
 HELD_OUT_SEED = 0
+# Of the files that are kept: a table of 30,522 rows in full precision would be nearly all of their bytes.
+EMBEDDING_STEP = 2.0**-8
 
 
 def variants() -> dict[str, list[str]]:
@@ -47,6 +56,10 @@ def variants() -> dict[str, list[str]]:
         found[f"distilled-{sparsity:g}"] = [f"prune.sparsity.target_sparsity={sparsity}"]
     lowest = SPARSITIES[0]
     found[f"undistilled-{lowest:g}"] = [f"prune.sparsity.target_sparsity={lowest}", "prune.distillation=null"]
+    found[f"unrewound-{lowest:g}"] = [
+        f"prune.sparsity.target_sparsity={lowest}",
+        "prune.training.lr_scheduler_type=linear",
+    ]
     return found
 
 
@@ -61,10 +74,10 @@ def train(name: str, overrides: list[str], arguments: argparse.Namespace) -> Pat
     recipe = recipe_for(arguments, overrides)
     work = arguments.work_dir
     inputs = {"model": recipe.model.name_or_path, "corpus": str(work / "corpus"), "dense": str(work / "dense")}
-    execute(STAGES["corpus"], recipe, inputs, work / "corpus", replace_stale=True)
-    execute(STAGES["teach"], recipe, inputs, work / "dense", replace_stale=True)
-    if name != "dense":
-        execute(STAGES["prune"], recipe, inputs, work / name, replace_stale=True)
+    stages = {"corpus": "corpus", "teach": "dense"} | ({} if name == "dense" else {"prune": name})
+    for stage, folder in stages.items():
+        # What is only to be reported on must not be trained anew because a setting differs.
+        execute(STAGES[stage], recipe, inputs, work / folder, replace_stale=not arguments.finished_only)
     return Path(work / name)
 
 
@@ -81,16 +94,23 @@ def held_out_corpus(arguments: argparse.Namespace) -> Path:
 
 
 @torch.no_grad()
-def held_out_loss(model_path: str, corpus: Path) -> dict[str, float]:
-    """Cross-entropy in nats and accuracy on masked tokens (15 %, the same ones for every model)."""
+def held_out_loss(model_path: str, corpus: Path, examples: int | None = None) -> dict[str, float]:
+    """Cross-entropy in nats and accuracy on masked tokens (15 %, the same ones for every model).
+
+    Args:
+        model_path: the model.
+        corpus: folder of the held-out corpus.
+        examples: how many to take, evenly from all of it; None: all.
+    """
     from transformers import AutoModelForMaskedLM
 
     tokenizer = load_tokenizer(model_path)
     model = load_model(AutoModelForMaskedLM, model_path, head_is_trained=True).eval()
     blocks = load_corpus(corpus / DATA_FOLDER, tokenizer)["train"]
     dataset = MaskedLanguageModelDataset(blocks, tokenizer, HELD_OUT_SEED)
+    chosen_examples = Subset(dataset, range(0, len(dataset), max(1, len(dataset) // (examples or len(dataset)))))
     total = correct = count = 0.0
-    for batch in DataLoader(dataset, batch_size=64, collate_fn=PaddingCollator(tokenizer.pad_token_id)):
+    for batch in DataLoader(chosen_examples, batch_size=64, collate_fn=PaddingCollator(tokenizer.pad_token_id)):
         chosen = batch["labels"] != IGNORED_LABEL
         labels = batch.pop("labels")[chosen]
         with head_on_tokens(model, chosen):
@@ -99,6 +119,22 @@ def held_out_loss(model_path: str, corpus: Path) -> dict[str, float]:
         correct += float((logits.argmax(-1) == labels).sum())
         count += len(labels)
     return {"loss": total / count, "accuracy": correct / count, "tokens": count}
+
+
+def kept_held_out_loss(
+    model_path: str, corpus: Path, examples: int | None, kept: Path, identity: str | None = None
+) -> dict[str, float]:
+    """As `held_out_loss`; computed once for a model (by its `identity`) and kept in the file `kept`."""
+    model = identity or input_fingerprint(resolve_model(model_path))
+    about = {"model": model, "corpus": input_fingerprint(str(corpus)), "examples": examples}
+    if kept.exists():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["about"] == about:
+            return dict(found["held_out"])
+    held_out = held_out_loss(model_path, corpus, examples)
+    write_json(kept, {"about": about, "held_out": held_out})
+    logging.info("%s: held-out loss %.4f", Path(model_path).name, held_out["loss"])
+    return held_out
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -111,28 +147,44 @@ def curve(folder: Path) -> list[dict[str, float]]:
     ]
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a variant's training is."""
+    record = read_record(folder)
+    return record is not None and record.finished
+
+
 def collect(arguments: argparse.Namespace) -> dict[str, Any]:
     """The document for results/: every variant's held-out loss, sparsity, curve."""
-    held_out = held_out_corpus(arguments)
+    held_out, work = held_out_corpus(arguments), arguments.work_dir
     start = load_recipe(str(arguments.recipe)).model.name_or_path
-    models: dict[str, Any] = {"start": {"held_out": held_out_loss(start, held_out)}}
+    count = arguments.heldout_examples
+    of_start = kept_held_out_loss(start, held_out, count, work / "held_out-start.json")
+    models: dict[str, Any] = {"start": {"held_out": of_start}}
     for name, overrides in variants().items():
+        if arguments.finished_only and not is_finished(work / name):
+            logging.warning("%s: its training is not finished, left out", name)
+            continue
         folder = train(name, overrides, arguments)
         record = read_record(folder)
         assert record is not None
         models[name] = {
-            "held_out": held_out_loss(str(folder), held_out),
+            "held_out": kept_held_out_loss(str(folder), held_out, count, work / f"held_out-{name}.json"),
             "sparsity": record.results.get("sparsity", 0.0),
             "seconds": record.seconds,
             "curve": curve(folder),
         }
-        logging.info("%s: held-out loss %.4f", name, models[name]["held_out"]["loss"])
+        if arguments.models is not None and name.startswith("distilled"):
+            file = arguments.models / f"{recipe_for(arguments, []).name}-{name}.pofa"
+            facts = {"base_model": start, "recipe": arguments.recipe.stem}
+            models[name]["file"] = compressed(folder, file, facts, held_out, count, work / f"held_out-{name}-file.json")
+    made = provenance()  # without this machine's folders
+    made["command"] = made["command"].replace(str(arguments.data_dir), f"DATA/{arguments.data_dir.name}")
     recipe, trained = recipe_for(arguments, []), ", ".join(arguments.train_files)
     corpus = read_record(arguments.work_dir / "corpus")
     assert corpus is not None
     return {
         "what": "masked language modelling of sparse pre-trained models on held-out Wikipedia articles",
-        **provenance(),
+        **made,
         "recipe": recipe.model_dump(mode="json", exclude={"corpus": {"source"}}),
         "data": f"English Wikipedia, 2015: {trained} to train, {arguments.heldout_file} held out",
         "partial": arguments.partial,
@@ -142,17 +194,54 @@ def collect(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def write_file(folder: Path, file: Path, facts: dict[str, Any]) -> None:
+    """A student's compressed file, in its smallest form, with the embeddings in steps of EMBEDDING_STEP."""
+    from transformers import AutoModelForMaskedLM
+
+    model = load_model(AutoModelForMaskedLM, str(folder), head_is_trained=True)
+    with torch.no_grad():
+        table = model.get_input_embeddings().weight
+        table.copy_((table / EMBEDDING_STEP).round() * EMBEDDING_STEP)
+    with tempfile.TemporaryDirectory() as rounded:
+        save_model(model, load_tokenizer(str(folder)), Path(rounded), stage="prune", extra=facts)
+        compress(rounded, str(file), form="packed")
+
+
+def compressed(
+    folder: Path, file: Path, facts: dict[str, Any], corpus: Path, examples: int | None, kept: Path
+) -> dict[str, Any]:
+    """What is known of a student's compressed file, which is written where it is not there."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(folder, file, facts)
+    content = file.read_bytes()
+    with tempfile.TemporaryDirectory() as temporary:
+        model_path = str(decompress(file, Path(temporary) / "model"))
+        digest = hashlib.sha256(content).hexdigest()
+        found = kept_held_out_loss(model_path, corpus, examples, kept, identity=digest)
+    return {
+        "name": file.name,
+        "bytes": len(content),
+        "sha256": digest,
+        "embedding_step": EMBEDDING_STEP,
+        "held_out": found,
+    }
+
+
 def main() -> None:
     """Train what is asked for, or all of it and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the JSON lines")
     parser.add_argument("--train_files", nargs="+", default=["train.jsonl.xz"], help="names in the data folder")
     parser.add_argument("--heldout_file", default="heldout.jsonl.xz", help="name in the data folder")
+    parser.add_argument("--heldout_examples", type=int, help="evaluate on so many, evenly taken (default: all)")
     parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("pretrained_tiny.yaml"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work_dir", type=Path, default=Path("runs/pretrained_tiny"))
     parser.add_argument("--variants", nargs="+", choices=list(variants()), help="train these only, and stop")
     parser.add_argument("--partial", default="a tiny model, 10 M tokens a run; the paper's runs saw some 13,000 M")
+    parser.add_argument("--finished_only", action="store_true", help="leave out variants that are still in training")
+    parser.add_argument("--models", type=Path, help="folder for the students' compressed files")
     parser.add_argument("--output", type=Path, default=Path("results/pretrained_tiny.json"))
     arguments = parser.parse_args()
     from pruneofa.cli.output import quiet_libraries

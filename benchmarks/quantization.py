@@ -25,6 +25,7 @@ from pruneofa.recipe_files import load_recipe
 from pruneofa.stages.compress import compress_model
 from pruneofa.stages.evaluate import evaluate_model
 from pruneofa.stages.execution import execute
+from pruneofa.stages.record import StageRecord, read_record
 from pruneofa.stages.task_training import required_task
 
 CALIBRATED: dict[str, Any] = {"method": "calibration"}
@@ -89,6 +90,8 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Make, evaluate and pack one variant."""
     recipe = variant_recipe(arguments.recipe, arguments.set, variant)
     folder = arguments.work / variant.replace(",", "").replace("'", "").replace(" ", "-")
+    if arguments.kept:
+        return {"variant": variant, **facts_of(read_record(folder)), **measure(folder, recipe, folder)}
     inputs = {"task_model": str(arguments.model), "task_teacher": str(arguments.teacher)}
     before = (folder / ".stage" / "record.json").exists()
     record = execute(STAGES["quantize"], recipe, inputs, folder, replace_stale=True)
@@ -96,9 +99,15 @@ def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if not before or not stamp.exists() or stamp.read_text(encoding="utf-8") != record.fingerprint:
         folder.with_suffix(".json").unlink(missing_ok=True)
         stamp.write_text(record.fingerprint, encoding="utf-8")
+    return {"variant": variant, **facts_of(record), **measure(folder, recipe, folder)}
+
+
+def facts_of(record: StageRecord | None) -> dict[str, Any]:
+    """What a stage's record says of a variant."""
+    if record is None or not record.finished:
+        raise SystemExit("a variant was not finished; leave --kept out")
     done = record.results["quantization"]
-    facts = {"done": done["text"], "kept_weights_at_zero": done["kept_weights_at_zero"], "seconds": record.seconds}
-    return {"variant": variant, **facts, **measure(folder, recipe, folder)}
+    return {"done": done["text"], "kept_weights_at_zero": done["kept_weights_at_zero"], "seconds": record.seconds}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -119,6 +128,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="demo", help="whose sections task and quantize hold")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), help="which (default: all)")
+    parser.add_argument("--kept", action="store_true", help="report what the work folder holds, from older code too")
     parser.add_argument("--work", type=Path, default=Path("runs/quantization"))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()

@@ -16,41 +16,38 @@ left out. `--data-dir` holds the tasks' files in a public layout; tasks whose fi
 
 Learning rates follow one rule for all variants, see RULE. Every stage is kept in the work folder, so this can be broken
 off and called again, and several processes may share the folder (`--tasks`, `--variants` divide the work): a stage that
-one of them is at is waited for.
+one of them is at is waited for. Models that nothing needs any more are dropped; their records, logs and metrics stay.
 
     python benchmarks/task_ladder.py --pretrained runs/pretrained_tiny --data-dir DATA --output results/ladder_tiny.json
+
+`--steps`, `--train_examples`, `--baselines_at`, `--search_once` and the grids make a ladder that a small machine can
+afford; what they cut is said in the file.
 """
 
 import argparse
-import fcntl
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ladder_parts import drop_model, has_metrics, metrics_of, part_of_task, run_stage, tokenised_once
 from provenance import provenance
 
 from pruneofa.atomic import write_json
 from pruneofa.data.layouts import located
 from pruneofa.data.task_config import TaskConfig
 from pruneofa.errors import DataError
-from pruneofa.pipeline import STAGES
 from pruneofa.recipe import Recipe
 from pruneofa.recipe_files import load_recipe
 from pruneofa.reporting.published import published_rows
-from pruneofa.stages.evaluate import evaluate_model
-from pruneofa.stages.execution import execute
 from pruneofa.stages.models import load_log
-from pruneofa.stages.record import STATE_FOLDER, StageRecord, read_record
+from pruneofa.stages.record import read_record
 
 RULE = (
-    "Learning rates: each variant at each sparsity is trained with every rate of its grid, seed {seed}; the rate that "
-    "is best on the part of the training split that no stage trains on is taken for all seeds. Where that is the "
-    "grid's lowest or highest, the grid goes on by its factor, at most {extensions} times. Results are those of the "
-    "last step."
+    "Learning rates: each variant at {where} is trained with every rate of its grid, seed {seed}; the rate that is "
+    "best on the part of the training split that no stage trains on is taken for all {what}. Where that is the grid's "
+    "lowest or highest, the grid goes on by its factor, at most {extensions} times. Results are those of the last step."
 )
 VARIANTS = (
     "dense",
@@ -69,7 +66,8 @@ STARTS = {
     "no_pretraining_distillation": "undistilled-{sparsity:g}",
     "no_rewinding": "unrewound-{sparsity:g}",
 }
-EXTENSIONS = 3
+# What shows the worth of one part each; `--baselines_at` limits their sparsities.
+ABLATIONS = ("no_pretraining_distillation", "no_transfer_distillation", "no_rewinding", "no_lock")
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Rung:
-    """What a call measures: folders, seeds, rates, and overrides of every recipe."""
+    """What a call measures: folders, seeds, grids, lengths (None: the task's own), and overrides of every recipe."""
 
     pretrained: Path
     data_dir: Path
@@ -101,7 +99,13 @@ class Rung:
     seeds: tuple[int, ...]
     rates: tuple[float, ...]
     int8_rates: tuple[float, ...]
-    overrides: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    extensions: int = 3
+    search_once: bool = False
+    baselines_at: tuple[float, ...] | None = None
+    steps: int | None = None
+    int8_steps: int | None = None
+    train_examples: int | None = None
 
     def recipe(self, task: str, seed: int, *more: str) -> Recipe:
         """The recipe of a stage on a task."""
@@ -112,42 +116,40 @@ class Rung:
             "max_length": settings.max_length,
             "validation_fraction": settings.validation_fraction,
         }
+        about = part_of_task(about, self.train_examples, self.work / task)
         lengths = [
-            *(f"{stage}.training.num_train_epochs={settings.epochs}" for stage in ("finetune", "transfer")),
-            f"quantize.training.num_train_epochs={settings.int8_epochs}",
+            *(_length(stage, self.steps, settings.epochs) for stage in ("finetune", "transfer")),
+            _length("quantize", self.int8_steps, settings.int8_epochs),
         ]
         path = Path(__file__).with_suffix(".yaml")
         return load_recipe(str(path), [f"seed={seed}", f"task={json.dumps(about)}", *lengths, *self.overrides, *more])
 
     def sparsities(self) -> list[float]:
         """Those of the students that are there."""
-        found = (folder.name.partition("-")[2] for folder in self.pretrained.glob("distilled-*"))
-        return sorted(float(text) for text in found)
+        found = sorted(float(path.name.partition("-")[2]) for path in self.pretrained.glob("distilled-*"))
+        return [sparsity for sparsity in found if self.has_start("prune_once", sparsity)]
+
+    def sparsities_of(self, variant: str) -> list[float]:
+        """Those at which a variant is measured."""
+        if variant == "dense":
+            return [0.0]
+        wanted = self.baselines_at if variant in ABLATIONS else None
+        return [sparsity for sparsity in self.sparsities() if wanted is None or sparsity in wanted]
+
+    def has_start(self, variant: str, sparsity: float) -> bool:
+        """Whether the pre-trained model that a variant starts from is there."""
+        record = read_record(self.start(variant, sparsity))
+        return record is not None and record.finished
+
+    def start(self, variant: str, sparsity: float) -> Path:
+        """The pre-trained model that a variant starts from."""
+        return self.pretrained / STARTS.get(variant, "distilled-{sparsity:g}").format(sparsity=sparsity)
 
 
-@contextmanager
-def only_process(folder: Path) -> Iterator[None]:
-    """Wait until no other process is at this folder, and keep others away."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def run_stage(stage: str, recipe: Recipe, inputs: dict[str, str], folder: Path) -> StageRecord:
-    """Run a stage where it has not run, and keep the metrics of its model on the reported split beside it."""
-    with only_process(folder):
-        record = execute(STAGES[stage], recipe, inputs, folder, replace_stale=True)
-        kept = folder / STATE_FOLDER / "metrics.json"
-        if not kept.exists() or kept.stat().st_mtime < (folder / STATE_FOLDER / "record.json").stat().st_mtime:
-            assert recipe.task is not None
-            write_json(kept, evaluate_model(str(folder), located(recipe.task)).metrics)
-        return record
-
-
-def metrics_of(folder: Path) -> dict[str, float]:
-    """What `run_stage` kept."""
-    return dict(json.loads((folder / STATE_FOLDER / "metrics.json").read_text(encoding="utf-8")))
+def _length(stage: str, steps: int | None, epochs: float) -> str:
+    if steps is not None:
+        return f"{stage}.training.max_steps={steps}"
+    return f"{stage}.training.num_train_epochs={epochs}"
 
 
 def variant_overrides(variant: str, sparsity: float, steps: int) -> list[str]:
@@ -183,54 +185,56 @@ class TaskRun:
         # Choices look at the task's own metric, which is F1 on answers.
         self.chosen_by = "f1" if task.startswith("squad") else "accuracy"
 
-    def dense(self, rate: float, seed: int) -> Path:
+    def dense(self, rate: float, seed: int, *, model: bool = False) -> Path:
         """The dense model, fine-tuned."""
         recipe = self.rung.recipe(self.task, seed, f"finetune.training.learning_rate={rate}")
         folder = self.folder / "dense" / f"rate-{rate:g}-seed-{seed}"
-        run_stage("finetune", recipe, {"dense": str(self.rung.pretrained / "dense")}, folder)
+        run_stage("finetune", recipe, {"dense": str(self.rung.pretrained / "dense")}, folder, model=model)
         return folder
 
     def teacher(self) -> Path:
         """The dense model that is best on what is held out, of all seeds at the rate that was chosen."""
         rate = self.search("dense", 0.0)["chosen"]
-        folders = [self.dense(rate, seed) for seed in self.rung.seeds]
-        return max(folders, key=self.held_out)
+        return max((self.dense(rate, seed, model=True) for seed in self.rung.seeds), key=self.held_out)
 
-    def sparse(self, variant: str, sparsity: float, rate: float, seed: int) -> Path:
+    def sparse(self, variant: str, sparsity: float, rate: float, seed: int, *, model: bool = False) -> Path:
         """A sparse model of a variant, on the task."""
         teacher = self.teacher()
         recipe = self.rung.recipe(self.task, seed, f"transfer.training.learning_rate={rate}")
         own = variant_overrides(variant, sparsity, self.steps(recipe, teacher))
         recipe = self.rung.recipe(self.task, seed, f"transfer.training.learning_rate={rate}", *own)
-        start = self.rung.pretrained / STARTS.get(variant, "distilled-{sparsity:g}").format(sparsity=sparsity)
-        inputs = {"sparse": str(start), "task_teacher": str(teacher)}
+        inputs = {"sparse": str(self.rung.start(variant, sparsity)), "task_teacher": str(teacher)}
         if variant == "no_transfer_distillation":
             del inputs["task_teacher"]
         folder = self.folder / f"{variant}-{sparsity:g}" / f"rate-{rate:g}-seed-{seed}"
-        run_stage("transfer", recipe, inputs, folder)
+        run_stage("transfer", recipe, inputs, folder, model=model)
         return folder
 
-    def int8(self, sparsity: float, rate: float, seed: int) -> Path:
+    def int8(self, sparsity: float, rate: float, seed: int, *, model: bool = False) -> Path:
         """The sparse model of `prune_once`, quantized."""
-        start = self.sparse("prune_once", sparsity, self.search("prune_once", sparsity)["chosen"], seed)
+        start = self.sparse("prune_once", sparsity, self.search("prune_once", sparsity)["chosen"], seed, model=True)
         recipe = self.rung.recipe(self.task, seed, f"quantize.training.learning_rate={rate}")
         folder = self.folder / f"prune_once_int8-{sparsity:g}" / f"rate-{rate:g}-seed-{seed}"
-        run_stage("quantize", recipe, {"task_model": str(start), "task_teacher": str(self.teacher())}, folder)
+        inputs = {"task_model": str(start), "task_teacher": str(self.teacher())}
+        run_stage("quantize", recipe, inputs, folder, model=model)
         return folder
 
-    def model(self, variant: str, sparsity: float, rate: float, seed: int) -> Path:
-        """Any variant."""
+    def model(self, variant: str, sparsity: float, rate: float, seed: int, *, model: bool = False) -> Path:
+        """Any variant's folder, with `model` with the model in it."""
         if variant == "dense":
-            return self.dense(rate, seed)
-        return (
-            self.int8(sparsity, rate, seed) if variant.endswith("int8") else self.sparse(variant, sparsity, rate, seed)
-        )
+            return self.dense(rate, seed, model=model)
+        if variant.endswith("int8"):
+            return self.int8(sparsity, rate, seed, model=model)
+        return self.sparse(variant, sparsity, rate, seed, model=model)
 
     def search(self, variant: str, sparsity: float) -> dict[str, Any]:
         """The rate of a variant, by RULE, and what it was chosen from; kept, so that it is chosen once."""
+        if self.rung.search_once and variant != "dense":
+            sparsity = self.rung.sparsities()[0]
         kept = self.folder / f"rate-of-{variant}-{sparsity:g}.json"
         grid = self.rung.int8_rates if variant.endswith("int8") else self.rung.rates
         settings = {"grid": list(grid), "overrides": list(self.rung.overrides), "seed": self.rung.seeds[0]}
+        settings |= {"steps": [self.rung.steps, self.rung.int8_steps], "extensions": self.rung.extensions}
         if kept.exists():
             found = dict(json.loads(kept.read_text(encoding="utf-8")))
             if found["settings"] == settings:
@@ -244,7 +248,8 @@ class TaskRun:
                 logging.info("%s: %s %g at %g: %.4f held out", self.task, variant, sparsity, rate, scores[rate])
             best = max(scores, key=lambda rate: scores[rate])
             beyond = {min(scores): best / factor, max(scores): best * factor}.get(best)
-            wanted = [] if beyond is None or extended == EXTENSIONS or factor == 1.0 else [float(f"{beyond:.3g}")]
+            ends = beyond is None or extended == self.rung.extensions or factor == 1.0
+            wanted = [] if ends else [float(f"{beyond:.3g}")]
             extended += 1
         found = {
             "settings": settings,
@@ -252,6 +257,8 @@ class TaskRun:
             "chosen": best,
         }
         write_json(kept, found)
+        for rate in scores.keys() - {best}:
+            drop_model(self.model(variant, sparsity, rate, self.rung.seeds[0]))
         return found
 
     def held_out(self, folder: Path) -> float:
@@ -276,8 +283,8 @@ class TaskRun:
         figures = read_record(teacher).results["task"]  # type: ignore[union-attr]
         runs, rates = [], {}
         for variant in (variant for variant in VARIANTS if variant in variants):
-            for sparsity in [0.0] if variant == "dense" else self.rung.sparsities():
-                if not self.has_start(variant, sparsity):
+            for sparsity in self.rung.sparsities_of(variant):
+                if not self.rung.has_start(variant, sparsity):
                     logging.warning("%s at %g: its pre-trained model is not there, left out", variant, sparsity)
                     continue
                 rates[f"{variant}-{sparsity:g}"] = found = self.search(variant, sparsity)
@@ -294,13 +301,14 @@ class TaskRun:
             "runs": runs,
         }
 
-    def has_start(self, variant: str, sparsity: float) -> bool:
-        """Whether the pre-trained model that a variant starts from is there."""
-        return (self.rung.pretrained / STARTS.get(variant, "distilled-{sparsity:g}").format(sparsity=sparsity)).is_dir()
-
     def result(self, variant: str, sparsity: float, seed: int, rate: float) -> dict[str, Any]:
         """One run, for the results."""
         folder = self.model(variant, sparsity, rate, seed)
+        if not has_metrics(folder):
+            folder = self.model(variant, sparsity, rate, seed, model=True)
+        metrics = metrics_of(folder, self.rung.recipe(self.task, seed))
+        if variant not in ("dense", "prune_once"):  # others start from these, or learn from them
+            drop_model(folder)
         record = read_record(folder)
         assert record is not None
         found: dict[str, Any] = {
@@ -308,7 +316,7 @@ class TaskRun:
             "sparsity": sparsity,
             "seed": seed,
             "rate": rate,
-            "metrics": metrics_of(folder),
+            "metrics": metrics,
             "held_out": self.held_out(folder),
             "zeros": record.results.get("sparsity", 0.0),
             "seconds": record.seconds,
@@ -346,6 +354,13 @@ def main() -> None:
         "--rates", type=float, nargs="+", default=[2e-4, 4e-4, 8e-4], help="grid, ascending, one factor"
     )
     parser.add_argument("--int8_rates", type=float, nargs="+", default=[2e-5, 8e-5], help="grid of quantize")
+    parser.add_argument("--extensions", type=int, default=3, help="how often a grid may go on")
+    parser.add_argument("--search_once", action="store_true", help="choose rates at the lowest sparsity, for all")
+    parser.add_argument("--baselines_at", type=float, nargs="+", help=f"sparsities of {', '.join(ABLATIONS)}")
+    parser.add_argument("--steps", type=int, help="of finetune and transfer, instead of the task's epochs")
+    parser.add_argument("--int8_steps", type=int, help="of quantize, instead of the task's epochs")
+    parser.add_argument("--train_examples", type=int, help="of each task at most; by default all")
+    parser.add_argument("--partial", default=None, help="what is cut short, for readers")
     parser.add_argument("--set", dest="overrides", nargs="*", default=[], help="KEY=VALUE of every recipe")
     parser.add_argument("--work_dir", type=Path, default=Path("runs/task_ladder"))
     parser.add_argument("--model", default="BERT-tiny", help="the model's name for readers")
@@ -364,6 +379,12 @@ def main() -> None:
         tuple(sorted(arguments.rates)),
         tuple(sorted(arguments.int8_rates)),
         tuple(arguments.overrides),
+        arguments.extensions,
+        arguments.search_once,
+        None if arguments.baselines_at is None else tuple(arguments.baselines_at),
+        arguments.steps,
+        arguments.int8_steps,
+        arguments.train_examples,
     )
     document: dict[str, Any] = {
         "what": "a sparse pre-trained model on several tasks, beside baselines at equal sparsity and fine-tuning steps",
@@ -373,12 +394,20 @@ def main() -> None:
         "recipe": Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"),
         "overrides": arguments.overrides,
         "seeds": arguments.seeds,
-        "rule": RULE.format(seed=arguments.seeds[0], extensions=EXTENSIONS),
+        "rule": RULE.format(
+            where="the lowest sparsity" if rung.search_once else "each sparsity",
+            what="seeds and sparsities" if rung.search_once else "seeds",
+            seed=arguments.seeds[0],
+            extensions=rung.extensions,
+        ),
+        "partial": arguments.partial,
+        "steps": {"task": rung.steps, "int8": rung.int8_steps},
         "tasks": {},
     }
-    for task in arguments.tasks or tasks_there(arguments.data_dir):
-        document["tasks"][task] = TaskRun(rung, task).run(arguments.variants)
-        write_json(arguments.output, document)
+    with tokenised_once():
+        for task in arguments.tasks or tasks_there(arguments.data_dir):
+            document["tasks"][task] = TaskRun(rung, task).run(arguments.variants)
+            write_json(arguments.output, document)
     print(
         json.dumps(
             {

@@ -8,7 +8,7 @@ import pytest
 import pruneofa
 
 ROOT = Path(pruneofa.__file__).parent
-GROUND = {"errors", "atomic", "machine", "terminal", "allocator", "ranks"}
+GROUND = {"errors", "atomic", "machine", "terminal", "allocator", "ranks", "native"}
 RECIPE = {"recipe", "recipe_faults", "recipe_files"}
 PARTS = {
     *("architectures", "checkpoint", "data", "distillation", "export", "quantization", "reporting", "sparsity"),
@@ -23,9 +23,11 @@ ALLOWED: dict[str, set[str]] = {
     "terminal": set(),
     "allocator": set(),
     "ranks": set(),
+    "native": set(),
     "architectures": set(),
     "checkpoint": set(),
     "engine": {"checkpoint"},
+    "benchmarking": {"engine"},
     "data": set(),
     "distillation": set(),
     "reporting": set(),
@@ -33,13 +35,14 @@ ALLOWED: dict[str, set[str]] = {
     "quantization": {"architectures"},
     "export": {"architectures", "checkpoint", "quantization", "package"},
     "training": {"architectures", "sparsity", "distillation", "quantization", "data"},
-    "recipe": {"data", "distillation", "quantization", "sparsity", "training"},
+    "recipe": {"benchmarking", "data", "distillation", "quantization", "sparsity", "training"},
     "recipe_faults": {"recipe"},
     "recipe_files": {"recipe", "recipe_faults"},
     "planning": {"architectures", "data", "distillation", "sparsity", "training", "recipe"},
-    "stages": PARTS | RECIPE | {"package"},
+    "stages": PARTS | RECIPE | {"benchmarking", "engine", "package"},
     "pipeline": {"stages", "reporting", *RECIPE},
     "cli": {
+        "benchmarking",
         "planning",
         "pipeline",
         "stages",

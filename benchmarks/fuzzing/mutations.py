@@ -11,7 +11,7 @@ import onnx
 
 from fuzzing.seeds import Sections, pack, unpack
 
-__all__ = ["MUTATIONS", "UNREPAIRED", "Mutation"]
+__all__ = ["MUTATIONS", "UNREPAIRED", "Mutation", "forge_scales", "sealed"]
 
 Mutation = Callable[[random.Random, bytes], bytes]
 
@@ -142,7 +142,7 @@ def forge_manifest(rng: random.Random, content: bytes) -> bytes:
     value = json.loads(metadata["manifest"])
     for _ in range(rng.choice((1, 1, 2, 3))):
         _change_tree(rng, value)
-    return _sealed(rng, sections, metadata, value, rehash=False)
+    return sealed(rng, sections, metadata, value, rehash=False)
 
 
 def forge_sections(rng: random.Random, content: bytes) -> bytes:
@@ -154,7 +154,7 @@ def forge_sections(rng: random.Random, content: bytes) -> bytes:
         name = rng.choice(names)
         code, shape, data = sections[name]
         sections[name] = (code, shape, _changed_bytes(rng, data))
-    return _sealed(rng, sections, metadata, json.loads(metadata["manifest"]), rehash=True)
+    return sealed(rng, sections, metadata, json.loads(metadata["manifest"]), rehash=True)
 
 
 def forge_tables(rng: random.Random, content: bytes) -> bytes:
@@ -168,7 +168,7 @@ def forge_tables(rng: random.Random, content: bytes) -> bytes:
         data = data[: size * rng.randrange(len(data) // size + 1)] + rng.randbytes(size * rng.choice((0, 0, 1, 9)))
         shape = [len(data) // size]
     sections[name] = (code, shape, _changed_bytes(rng, data) if data and rng.random() < 0.8 else data)
-    return _sealed(rng, sections, metadata, json.loads(metadata["manifest"]), rehash=True)
+    return sealed(rng, sections, metadata, json.loads(metadata["manifest"]), rehash=True)
 
 
 def forge_structure(rng: random.Random, content: bytes) -> bytes:
@@ -192,7 +192,7 @@ def forge_structure(rng: random.Random, content: bytes) -> bytes:
             sections[name] = (code, shape if rng.random() < 0.5 else [len(data)], data)
         else:
             _change_entry(rng, value["tensors"])
-    return _sealed(rng, sections, metadata, value, rehash=True)
+    return sealed(rng, sections, metadata, value, rehash=True)
 
 
 def forge_bomb(rng: random.Random, content: bytes) -> bytes:
@@ -221,7 +221,7 @@ def forge_bomb(rng: random.Random, content: bytes) -> bytes:
     if header in sections and rng.random() < 0.9:  # the embedded header tells the same story
         data = _resized_header(sections[header][2], name, [rows, columns])
         sections[header] = ("U8", [len(data)], data)
-    return _sealed(rng, sections, metadata, value, rehash=True)
+    return sealed(rng, sections, metadata, value, rehash=True)
 
 
 def forge_version(rng: random.Random, content: bytes) -> bytes:
@@ -235,7 +235,7 @@ def forge_version(rng: random.Random, content: bytes) -> bytes:
         value["model"]["format_version"] = rng.choice((0, 2, 99, "1", None, True, 1.0, 10**30))
     else:
         metadata[key] = rng.choice(("", "0", "1", "2", "3", "99", "pofa", "POFA", "-1", "1.0"))
-    return _sealed(rng, sections, metadata, value, rehash=True)
+    return sealed(rng, sections, metadata, value, rehash=True)
 
 
 def forge_scales(rng: random.Random, content: bytes) -> bytes:
@@ -313,7 +313,7 @@ MUTATIONS: dict[str, tuple[tuple[str, Mutation], ...]] = {
 }
 
 
-def _sealed(rng: random.Random, sections: Sections, metadata: dict[str, str], value: Any, *, rehash: bool) -> bytes:
+def sealed(rng: random.Random, sections: Sections, metadata: dict[str, str], value: Any, *, rehash: bool) -> bytes:
     """The file with hashes that fit again."""
     if rehash and isinstance(value, dict):
         value["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, (_, _, data) in sections.items()}

@@ -1,4 +1,4 @@
-// The Python module pruneofa.engine._native. It checks what it is given once more: whatever arrives, the process lives.
+// The Python module pruneofa._native. It checks what it is given once more: whatever arrives, the process lives.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "binding/file.hpp"
 #include "encoder/model.hpp"
 
 namespace nb = nanobind;
@@ -261,4 +262,5 @@ NB_MODULE(_native, m) {
   m.def(
       "kernel_has_bfloat16",
       [](const std::string& name) { return select_kernels(name.c_str()).linear_bf16 != nullptr; }, "name"_a);
+  bind_file(m);
 }

@@ -15,7 +15,7 @@ from pruneofa.recipe import Recipe
 from pruneofa.recipe_files import load_recipe, save_recipe
 from pruneofa.reporting.data import ReportData
 from pruneofa.reporting.seeds import summarize_seeds
-from pruneofa.stages import compress, corpus, evaluate, finetune, prune, quantize, report, teach, transfer
+from pruneofa.stages import bench, compress, corpus, evaluate, finetune, prune, quantize, report, teach, transfer
 from pruneofa.stages.execution import Stage, execute
 from pruneofa.stages.preflight import check_run
 from pruneofa.stages.record import STATE_FOLDER
@@ -58,7 +58,12 @@ STEPS = (
         ("int8_model",),
     ),
     Step(Stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?"), evaluate.run), "task", ()),
-    Step(Stage("compress", ("compress",), ("task_teacher?", "task_model?", "int8_model?"), compress.run), "task", ()),
+    Step(
+        Stage("compress", ("compress",), ("task_teacher?", "task_model?", "int8_model?"), compress.run),
+        "task",
+        ("compressed",),
+    ),
+    Step(Stage("bench", ("bench", "task"), ("compressed", "task_teacher?"), bench.run), "bench", ()),
 )
 STAGES = {step.stage.name: step.stage for step in STEPS}
 PRETRAINING = ("corpus", "teach", "prune")

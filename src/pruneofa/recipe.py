@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from pruneofa.benchmarking.config import BenchConfig
 from pruneofa.data.corpus import CorpusConfig
 from pruneofa.data.task_config import TaskConfig
 from pruneofa.data.whole_words import Masking
@@ -154,6 +155,10 @@ class Recipe(BaseModel):
     transfer: TransferSection | None = None
     quantize: QuantizeSection | None = None
     compress: CompressSection = Field(default_factory=CompressSection)
+    bench: BenchConfig | None = Field(
+        None,
+        description="time the run's models: the dense one in ONNX Runtime, the sparse one in the engine and in peers",
+    )
 
     @model_validator(mode="before")
     @classmethod

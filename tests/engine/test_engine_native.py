@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from pruneofa.engine.native import native_module
+from pruneofa.native import native_module
 
 native = native_module()
 

@@ -9,11 +9,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
+from pruneofa.architectures import encoder_linears
 from pruneofa.errors import CheckpointError
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import LinearParameters, QuantizedState
 from pruneofa.quantization.qat import convert, prepare_qat
-from pruneofa.quantization.state import FILE_NAME, load_quantization, load_quantized, save_quantization
+from pruneofa.quantization.state import (
+    FILE_NAME,
+    load_quantization,
+    load_quantized,
+    restore_pattern,
+    save_quantization,
+)
+from pruneofa.sparsity.lock import lock_pattern
 
 METADATA = {"format": "pruneofa-quantization", "format_version": "1", "config": QuantizationConfig().model_dump_json()}
 
@@ -141,3 +149,58 @@ def test_a_folder_without_the_model_is_a_clear_error(tmp_path: Path) -> None:
     save_file(good(), tmp_path / FILE_NAME, metadata=METADATA)
     with pytest.raises(CheckpointError, match="the model can't be loaded"):
         load_quantized(tmp_path, AutoModelForSequenceClassification)
+
+
+def all_linears(model: nn.Module) -> dict[str, nn.Linear]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+
+
+def coarse(family: str, folder: Path) -> dict[str, Tensor]:
+    """A sparse model whose step is so coarse that kept weights round to 0, saved to `folder`; the pattern of each."""
+    model = classifier(family)
+    with torch.no_grad():
+        for linear in encoder_linears(model).values():
+            linear.weight[torch.rand_like(linear.weight) < 0.6] = 0
+    patterns = {name: linear.weight != 0 for name, linear in all_linears(model).items()}
+    prepare_qat(model, QuantizationConfig(weight_granularity="per_tensor", weight_step=30.0))
+    train(model, torch.optim.SGD(model.parameters(), lr=0.0), range(1))
+    state = convert(model)
+    model.save_pretrained(folder)
+    save_quantization(state, folder)
+    assert sum(kept.numel() for p in state.modules.values() if (kept := p.weight_kept_zeros) is not None) > 100
+    return patterns
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_pattern_of_a_model_that_was_int8_is_known_when_it_is_trained_on(family: str, tmp_path: Path) -> None:
+    patterns = coarse(family, tmp_path)
+    fake = load_quantized(tmp_path, AutoModelForSequenceClassification)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert restore_pattern(plain, tmp_path) == sum(
+        int((patterns[name] & (linear.weight == 0)).sum()) for name, linear in all_linears(plain).items()
+    )
+    for model in (fake, plain):
+        lock = lock_pattern(model)
+        assert set(lock.masks) == set(encoder_linears(model))  # a dense pooler has zeros now, and stays free
+        for name in lock.masks:
+            assert torch.equal(lock.masks[name], patterns[name])
+    # Rounded once more, without training between, it is the same pattern.
+    prepare_qat(plain.train(), QuantizationConfig(weight_granularity="per_tensor", weight_step=30.0))
+    train(plain, torch.optim.SGD(plain.parameters(), lr=0.0), range(1))
+    again = convert(plain)
+    for name, linear in all_linears(plain).items():
+        assert torch.equal(again.modules[name].pattern(linear.weight), patterns[name])
+
+
+def test_a_pattern_is_restored_only_where_there_is_one(tmp_path: Path) -> None:
+    model = classifier("bert")
+    assert restore_pattern(model, tmp_path) == 0
+    save_file(good(), tmp_path / FILE_NAME, metadata=METADATA)
+    assert restore_pattern(model, tmp_path) == 0
+    name = next(iter(encoder_linears(model)))
+    kept = {f"{name}.weight_kept_zeros": torch.tensor([0, 3], dtype=torch.int32)}
+    save_file(good() | kept, tmp_path / FILE_NAME, metadata=METADATA)
+    with pytest.raises(CheckpointError, match="names a weight that is not 0 or not there"):
+        restore_pattern(model, tmp_path)
+    save_file({"another.head.weight_kept_zeros": kept[f"{name}.weight_kept_zeros"]}, tmp_path / FILE_NAME, METADATA)
+    assert restore_pattern(model, tmp_path) == 0

@@ -11,7 +11,7 @@ from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.entropy import entropy_bits
 from pruneofa.errors import ConfigurationError
 from pruneofa.quantization.config import QuantizationConfig
-from pruneofa.quantization.steps import STEPS, choose_steps, value_bits
+from pruneofa.quantization.steps import STEPS, choose_steps, step_costs, value_bits
 from pruneofa.quantization.weights import integer_weight, weight_scale
 from pruneofa.recipe import QuantizeSection
 
@@ -54,6 +54,16 @@ def test_a_sensitive_weight_gets_a_finer_step() -> None:
         model.get_submodule(numb).weight.mul_(1e-3)  # its rounding hardly moves the answers
     steps = choose_steps(model, encoder_linears(model), PER_TENSOR, BATCHES, 4.0)
     assert steps[numb] > 2 * steps[sensitive]
+
+
+def test_costs_are_measured_once_for_several_numbers_of_bits() -> None:
+    model = sparse_model()
+    linears = encoder_linears(model)
+    costs = step_costs(model, linears, PER_TENSOR, BATCHES)
+    assert set(costs) == set(linears) and all(cost > 0 for cost in costs.values())
+    for bits in (3.0, 5.0):
+        again = choose_steps(model, linears, PER_TENSOR, BATCHES, bits)
+        assert choose_steps(model, linears, PER_TENSOR, (), bits, costs) == again
 
 
 def test_bits_out_of_reach_are_refused() -> None:

@@ -82,6 +82,43 @@ def test_a_ladder_is_tables_with_seeds_as_spread(page, tmp_path):
         assert words in drawing
 
 
+def test_a_ladder_says_what_is_cut_short(page):
+    assert "- Partial: 160 steps a run.\n" in page(ladder() | {"partial": "160 steps a run"}, "ladder")
+    assert "- Partial:" not in page(ladder() | {"partial": None}, "ladder")
+
+
+def pretrained():
+    def model(loss, sparsity=0.0, **more):
+        curve = [
+            {"step": step, "loss": 9.0, "loss/task": loss + 1 / step, "sparsity/actual": sparsity}
+            for step in range(25, 501, 25)
+        ] + [{"step": 500, "eval_loss": loss}]
+        held_out = {"loss": loss, "accuracy": 0.25, "tokens": 1234.0}
+        return {"held_out": held_out, "sparsity": sparsity, "seconds": 1.0, "curve": curve} | more
+
+    file = {
+        "name": "tiny-distilled-0.85.pofa", "bytes": 4_900_000, "sha256": "0", "embedding_step": 2.0**-8,
+        "held_out": {"loss": 4.25, "accuracy": 0.25, "tokens": 1234.0},
+    }  # fmt: skip
+    start = {"held_out": model(5.0)["held_out"]}
+    models = {"start": start, "dense": model(4.0), "distilled-0.85": model(4.2, 0.85, file=file)}
+    models |= {f"undistilled-{x}": model(4.3, x) for x in (0.85, 0.9)} | {"unrewound-0.85": model(4.4, 0.85)}
+    return MADE | {"models": models, "data": "Some text", "seeds": [0], "partial": "a tiny model"}
+
+
+def test_pretrained_models_are_a_table_curves_and_files(page, tmp_path):
+    text = page(pretrained(), "pretraining", name="tiny.json")
+    assert cells(text, "as it came") == ["as it came", "0.0", "5.000", "+1.000", "148.4", "25.00"]
+    assert cells(text, "dense")[3] == "-"
+    assert cells(text, "sparse, distilled, rate rewound, 85 %")[1:4] == ["85.0", "4.200", "+0.200"]
+    assert "- `results/models/tiny-distilled-0.85.pofa`: sparse, distilled, rate rewound, 85 %, 4.9 MB" in text
+    assert "embeddings in steps of 1/256; held-out loss 4.250" in text and "1,234 masked tokens" in text
+    drawing = (tmp_path / "figures" / "tiny-loss.svg").read_text()
+    for words in ("dense, pre-trained further", "rate not rewound, 85 %", "step"):
+        assert words in drawing
+    assert "as it came" not in drawing  # it was not trained here
+
+
 def test_drawing_again_changes_nothing(page, tmp_path):
     first = page(ladder(), "ladder", "recovery")
     pictures = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}

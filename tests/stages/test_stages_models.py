@@ -15,6 +15,7 @@ from transformers import (
     BertForMaskedLM,
 )
 
+from pruneofa.architectures import encoder_linears
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.data.task_config import TaskConfig
 from pruneofa.errors import CheckpointError, ConfigurationError, DataError
@@ -63,6 +64,23 @@ def test_a_model_without_weights_or_config_is_refused(model_copy):
     (model_copy / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
         load_model(AutoModelForMaskedLM, str(model_copy))
+
+
+def test_norms_that_came_under_their_old_names_are_saved_under_todays(model_copy, tmp_path, batch):
+    file = model_copy / "model.safetensors"
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for name, value in load_file(file).items()
+    }
+    assert any(name.endswith("gamma") for name in old)
+    save_file(old, file, metadata={"format": "pt"})
+    model = load_model(AutoModelForMaskedLM, str(model_copy), head_is_trained=True).eval()
+    save_model(model, None, tmp_path / "saved", stage="teach")
+    names = set(load_file(tmp_path / "saved" / "model.safetensors"))
+    assert not [name for name in names if name.endswith((".gamma", ".beta"))]
+    assert {name for name in names if "LayerNorm" in name} <= set(model.state_dict())
+    again = load_model(AutoModelForMaskedLM, str(tmp_path / "saved"), head_is_trained=True).eval()
+    assert torch.equal(again(**batch).logits, model(**batch).logits)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"model_type": "nope"}', ""])
@@ -152,6 +170,12 @@ def test_int8_on_the_way_into_the_file(finished_run, tmp_path):
     exact, rounded = inspect_model(tmp_path / "float.pofa"), inspect_model(tmp_path / "int8.pofa")
     assert rounded.as_dict()["bytes_encoder"] < exact.as_dict()["bytes_encoder"]
     assert rounded.as_dict()["nominal_ratio"] == pytest.approx(4 * exact.as_dict()["nominal_ratio"], rel=0.05)
+    # Its weights are rounded and nothing else: there are no grids of activations to compute with.
+    weights = encoder_linears(model)
+    for name, linear in encoder_linears(load_compressed(tmp_path / "int8.pofa")).items():
+        assert type(linear) is torch.nn.Linear
+        step = weights[name].weight.abs().amax(dim=1, keepdim=True) / 127
+        assert ((linear.weight - weights[name].weight).abs() <= 0.501 * step).all()
 
 
 def test_a_folder_that_another_tool_saved_is_compressed_too(small_world, tmp_path):

@@ -83,10 +83,10 @@ def count_nonzero(array: NDArray[Any]) -> int:
 
 
 def to_float32(array: NDArray[Any], dtype: DType) -> NDArray[np.float32]:
-    """Widen float32, float16 or bfloat16 (as uint16 bits) values to float32, exactly."""
+    """Widen float32, float16 or bfloat16 (as uint16 bits) values to float32, exactly. What is float32 is given back."""
     if dtype.name == "bfloat16":
         return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return array.astype(np.float32)
+    return array.astype(np.float32, copy=False)
 
 
 def from_float32(array: NDArray[np.float32], dtype: DType) -> NDArray[Any]:

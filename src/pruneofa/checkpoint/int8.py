@@ -24,7 +24,8 @@ def dequantize(integers: NDArray[np.int8], scale: NDArray[np.float32], dtype: DT
         dtype: float32, float16 or bfloat16 (the result then is uint16 bits).
     """
     with np.errstate(over="ignore"):
-        product = integers.astype(np.float32) * scale.astype(np.float32)[:, None]
+        product = integers.astype(np.float32)
+        product *= scale.astype(np.float32)[:, None]  # in place: a matrix may be most of the memory there is
     return from_float32(product, dtype)
 
 

@@ -103,7 +103,6 @@ def decode_packed(encoded: PackedMatrix, shape: tuple[int, int], dtype: DType, w
     """
     tables = _Tables(encoded.tables.tobytes(), where)
     lane_bits, row_classes, column_classes, group, coded = tables.header(dtype.itemsize, encoded.planes is None)
-    decoder = Decoder(encoded.stream, 1 << lane_bits, where)
     classes = []
     # Tables come in the order of their runs, but all are checked before the first symbol is decoded.
     class_tables = [
@@ -115,6 +114,7 @@ def decode_packed(encoded: PackedMatrix, shape: tuple[int, int], dtype: DType, w
         tables.table(256, f"plane {index}") if coded >> index & 1 else None for index in range(dtype.itemsize)
     ]
     tables.finish()
+    decoder = Decoder(encoded.stream, 1 << lane_bits, where)
     for table, size in zip(class_tables, shape, strict=True):
         classes.append(np.zeros(size, dtype=np.uint8) if table is None else decoder.decode(SymbolModel.of(table), size))
     blocks = Blocks(classes[0], classes[1], probabilities, group)

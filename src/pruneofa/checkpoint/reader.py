@@ -5,9 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from pruneofa.checkpoint.bitmask import BitmaskMatrix, decode_bitmask
+from pruneofa.checkpoint.bitmask import BitmaskMatrix
+from pruneofa.checkpoint.decoding import decode_bitmask, decode_packed
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.int8 import dequantize, is_usable_scale
 from pruneofa.checkpoint.layout import (
@@ -22,7 +24,7 @@ from pruneofa.checkpoint.layout import (
     header_section,
 )
 from pruneofa.checkpoint.manifest import Manifest
-from pruneofa.checkpoint.packed import MAX_ELEMENTS_PER_BYTE, PackedMatrix, decode_packed
+from pruneofa.checkpoint.packed import MAX_ELEMENTS_PER_BYTE, PackedMatrix
 from pruneofa.checkpoint.safetensors_file import SafetensorsFile, StoredTensor, parse_header
 from pruneofa.errors import CheckpointError
 
@@ -108,7 +110,10 @@ class CompressedModel:
         """
         self.stored(section)
         array = self._file.read(section)
-        if self._verify and hashlib.sha256(array.tobytes()).hexdigest() != self._contents.sha256[section]:
+        if (
+            self._verify
+            and hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest() != self._contents.sha256[section]
+        ):
             raise CheckpointError(
                 f"{self.path}: section {section!r} does not match the SHA-256 in the manifest "
                 f"({self._contents.sha256[section][:12]}...): damaged; copy or compress it again"

@@ -29,10 +29,12 @@ def compress(
 ) -> None:
     """Write a sparse model's small file; everything in the folder comes back from it bit for bit."""
     from pruneofa.checkpoint.inspection import inspect_model
+    from pruneofa.cli.progress import progress
     from pruneofa.reporting.units import format_bytes, format_ratio
     from pruneofa.stages.compress import compress_model
 
-    summary = compress_model(str(model_dir), str(output), form=form, int8=int8)
+    with progress(output.name) as report:
+        summary = compress_model(str(model_dir), str(output), form=form, int8=int8, progress=report)
     facts = inspect_model(output).as_dict()
     typer.echo(
         f"{output}: {format_bytes(summary.bytes_written)}, weights were {format_bytes(summary.bytes_weights)}; "
@@ -47,8 +49,11 @@ def decompress(
 ) -> None:
     """Give a compressed file's model folder back, bit for bit."""
     from pruneofa.checkpoint.decompress import decompress as write_folder
+    from pruneofa.cli.progress import progress
 
-    typer.echo(str(write_folder(path, model_dir)))
+    with progress(path.name) as report:
+        folder = write_folder(path, model_dir, progress=report)
+    typer.echo(str(folder))
 
 
 def export(

@@ -8,12 +8,11 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from pruneofa.reporting.data import ModelRow
+from pruneofa.reporting.data import ModelRow, ReportData
 from pruneofa.reporting.tables import (
     comparison_markdown,
     comparison_table,
     inspection_markdown,
-    inspection_summary,
     inspection_table,
     markdown_table,
     rich_table,
@@ -34,12 +33,10 @@ def print_comparison(rows: Sequence[ModelRow]) -> None:
 def print_inspection(inspection: Mapping[str, Any]) -> None:
     """The table of a model's tensors, and its totals."""
     console = Console()
-    if not console.is_terminal:
-        typer.echo(inspection_markdown(inspection), nl=False)  # with the totals
-        return
-    console.print(inspection_table(inspection))
-    for line in inspection_summary(inspection):
-        typer.echo(line)
+    if console.is_terminal:
+        console.print(inspection_table(inspection))
+    else:
+        typer.echo(inspection_markdown(inspection), nl=False)
 
 
 def print_sensitivity(modules: Sequence[Mapping[str, Any]]) -> None:
@@ -118,6 +115,33 @@ def print_cost(plan: Mapping[str, Any]) -> None:
             console.print(rich_table(grid, text_columns=text_columns))
         else:
             typer.echo(markdown_table(grid, text_columns=text_columns), nl=False)
+
+
+def print_bench(document: Mapping[str, Any]) -> None:
+    """The table of a benchmark, where it ran, and what it means."""
+    from pruneofa.reporting.bench import TEXT_COLUMNS, bench_grid, bench_lines
+
+    grid, console = bench_grid(document), Console()
+    if console.is_terminal:
+        console.print(rich_table(grid, text_columns=TEXT_COLUMNS))
+    else:
+        typer.echo(markdown_table(grid, text_columns=TEXT_COLUMNS))
+    for line in bench_lines(document):
+        typer.echo(line)
+
+
+def print_speed(data: ReportData) -> None:
+    """How fast a run's models are, and what the engine says of some texts, where that was measured."""
+    from pruneofa.reporting.bench import answers_grid, speed_grid
+
+    console = Console()
+    for grid, text_columns in ((speed_grid(data.speed), (0, 1)), (answers_grid(data.answers, 60), (0, 1, 3))):
+        if not grid[1]:
+            continue
+        if console.is_terminal:
+            console.print(rich_table(grid, text_columns=text_columns))
+        else:
+            typer.echo(f"\n{markdown_table(grid, text_columns=text_columns)}", nl=False)
 
 
 def print_json(value: Any) -> None:

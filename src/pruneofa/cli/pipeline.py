@@ -41,7 +41,7 @@ def run(
 
     Leaves model.pofa and report.html in the folder; with --seeds in a folder for each, and seeds.json.
     """
-    from pruneofa.cli.output import print_comparison, print_plan, print_seeds, quiet_libraries
+    from pruneofa.cli.output import print_comparison, print_plan, print_seeds, print_speed, quiet_libraries
     from pruneofa.pipeline import run_pipeline, run_seeds, shared_pretraining
     from pruneofa.recipe_files import load_recipe
 
@@ -60,6 +60,7 @@ def run(
         return
     data = run_pipeline(loaded, folder, overwrite=overwrite, shared=shared)
     print_comparison(data.rows)
+    print_speed(data)
     if (folder / "model.pofa").exists():
         typer.echo(f"model:  {folder / 'model.pofa'}")
     typer.echo(f"report: {folder / 'report.html'}")

@@ -128,7 +128,7 @@ def family_of(config: dict[str, Any], where: str) -> Family:
         CheckpointError: A model type, or a variant of one, that the engine does not run.
     """
     model_type = config.get("model_type")
-    if model_type not in _FAMILIES:
+    if not isinstance(model_type, str) or model_type not in _FAMILIES:
         raise CheckpointError(
             f"{where}: model_type is {model_type!r:.80}, the engine runs {', '.join(sorted(_FAMILIES))}"
         )
@@ -139,7 +139,7 @@ def family_of(config: dict[str, Any], where: str) -> Family:
     ):
         if config.get(key) not in (None, allowed):
             raise CheckpointError(f"{where}: {key} is {config[key]!r:.80}, the engine runs {allowed!r}")
-    return _FAMILIES[str(model_type)]
+    return _FAMILIES[model_type]
 
 
 def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensions:
@@ -159,7 +159,7 @@ def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensi
     if hidden % heads:
         raise CheckpointError(f"{where}: {family.hidden_key} {hidden} is no multiple of {family.heads_key} {heads}")
     activation = config.get(family.activation_key)
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise CheckpointError(
             f"{where}: {family.activation_key} is {activation!r:.80}, the engine knows "
             f"{', '.join(sorted(_ACTIVATIONS))}"
@@ -173,7 +173,7 @@ def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensi
         heads=heads,
         intermediate=whole(family.intermediate_key, _LARGEST),
         epsilon=float(epsilon),
-        activation=_ACTIVATIONS[str(activation)],
+        activation=_ACTIVATIONS[activation],
         relative_buckets=whole("relative_attention_num_buckets", 4096) if family.has_relative_positions else 0,
     )
 

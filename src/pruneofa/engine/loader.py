@@ -1,6 +1,7 @@
 """From a saved model to the compiled one: every tensor is looked up, checked, packed and let go."""
 
 import os
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.engine.architecture import Dimensions, Family, Head, dimensions_of, family_of, head_of
 from pruneofa.engine.grids import QuantizedGrids, read_grids
-from pruneofa.engine.native import active_kernel, has_bfloat16, native_module
+from pruneofa.engine.native import active_kernel, has_bfloat16
 from pruneofa.engine.relative_positions import bias_by_distance
 from pruneofa.engine.source import ModelSource
 from pruneofa.errors import CheckpointError, ConfigurationError
+from pruneofa.native import native_module
 
 __all__ = ["LoadedModel", "default_threads", "load_model", "read_config"]
 
@@ -90,9 +92,24 @@ class _Loader:
         self._base = f"{family.prefix}." if source.shape(f"{family.prefix}.{name}") is not None else ""
 
     def load(self, threads: int) -> LoadedModel:
+        # Reading, hashing, decoding and packing all let go of the interpreter's lock, so threads share them.
+        with ThreadPoolExecutor(min(threads, default_threads())) as pool:
+            try:
+                return self._load(threads, pool)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _load(self, threads: int, pool: Executor) -> LoadedModel:
         family, sizes = self._family, self._dimensions
         embeddings = f"{self._base}embeddings."
-        words, _ = self._table(f"{embeddings}word_embeddings")
+        words = pool.submit(self._table, f"{embeddings}word_embeddings")
+        head = head_of(self._config, family, self._base)
+        layers = [
+            pool.submit(self._layer, f"{self._base}{family.layer.format(number)}.") for number in range(sizes.layers)
+        ]
+        steps = [(pool.submit(self._linear, module, None), activation) for module, activation in head.steps]
+        word_table, _ = words.result()  # in this order, so that of several faults the same is told each time
         positions, position_rows = self._table(f"{embeddings}position_embeddings")
         types = self._table(f"{embeddings}token_type_embeddings")[0] if family.has_token_types else None
         padding_id = 1 if family.padding_positions else 0
@@ -101,14 +118,13 @@ class _Loader:
             raise CheckpointError(
                 f"{self._source.path}: its table of {position_rows} positions leaves none for a token"
             )
-        head = head_of(self._config, family, self._base)
-        layers = [self._layer(f"{self._base}{family.layer.format(number)}.") for number in range(sizes.layers)]
         bias = None
         if family.has_relative_positions:
             table = self._values(
                 f"{self._base}encoder.relative_attention_bias.weight", (sizes.relative_buckets, sizes.heads)
             )
             bias = bias_by_distance(table, max_tokens)
+        embedding_norm = self._norm(f"{embeddings}LayerNorm")
         try:
             native = self._native.Model.of(
                 heads=sizes.heads,
@@ -117,14 +133,14 @@ class _Loader:
                 epsilon=sizes.epsilon,
                 activation=sizes.activation,
                 attention_products=self._grids.attention_products,
-                words=words,
+                words=word_table,
                 positions=positions,
                 types=types,
-                embedding_norm=self._norm(f"{embeddings}LayerNorm"),
-                layers=layers,
+                embedding_norm=embedding_norm,
+                layers=[layer.result() for layer in layers],
                 relative_bias=bias,
                 head_kind=head.kind,
-                head=[(self._linear(module, None), activation) for module, activation in head.steps],
+                head=[(step.result(), activation) for step, activation in steps],
                 kernel=self._kernel,
                 threads=threads,
             )

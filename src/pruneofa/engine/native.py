@@ -1,30 +1,14 @@
-"""The compiled part of the engine, and which kernels it offers here."""
+"""Which kernels the engine's compiled part offers here."""
 
 import os
-from importlib import import_module
-from types import ModuleType
 
-from pruneofa.errors import ConfigurationError, EngineError
+from pruneofa.errors import ConfigurationError
+from pruneofa.native import native_module
 
-__all__ = ["KERNEL_VARIABLE", "active_kernel", "has_bfloat16", "kernel_names", "native_module"]
+__all__ = ["KERNEL_VARIABLE", "active_kernel", "has_bfloat16", "kernel_names"]
 
 KERNEL_VARIABLE = "PRUNEOFA_KERNEL"
 """Environment variable that chooses the kernels by name."""
-
-
-def native_module() -> ModuleType:
-    """The extension module.
-
-    Raises:
-        EngineError: It is not there, or was built for another Python.
-    """
-    try:
-        return import_module("pruneofa.engine._native")
-    except ImportError as error:
-        raise EngineError(
-            f"the engine's compiled part cannot be loaded ({error}); install pruneofa on a machine with a C++20 "
-            "compiler (g++ 11 or newer, or clang 14): pip install --force-reinstall --no-deps pruneofa"
-        ) from None
 
 
 def kernel_names(*, supported: bool = True) -> list[str]:

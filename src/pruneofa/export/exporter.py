@@ -1,6 +1,7 @@
 """From a model of transformers, float or int8, to one checked ONNX file."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pruneofa.export.quantized_graph import check_state, quantize_graph
 from pruneofa.export.weights import write_metadata
 from pruneofa.quantization.parameters import QuantizedState
 
-__all__ = ["export_onnx", "onnx_model", "write_onnx"]
+__all__ = ["export_onnx", "onnx_model", "onnx_variants", "write_onnx"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,19 +61,46 @@ def onnx_model(
         ConfigurationError: The model is of a kind that can't be exported.
         CheckpointError: Weights and grids don't belong together, or what was made is not valid ONNX.
     """
+    return next(onnx_variants(model, [state], pooling=pooling, normalize=normalize))
+
+
+def onnx_variants(
+    model: nn.Module,
+    states: Sequence[QuantizedState | None],
+    *,
+    pooling: str | None = None,
+    normalize: bool = False,
+) -> Iterator[onnx.ModelProto]:
+    """The same model in several schemes, from one run of torch's exporter, one at a time; as `onnx_model`.
+
+    Args:
+        model: As of `onnx_model`; of an int8 model the float form computes on the same rounded weights.
+        states: The schemes; None for plain float.
+        pooling: As of `onnx_model`.
+        normalize: As of `onnx_model`.
+
+    Raises:
+        ConfigurationError, CheckpointError: As `onnx_model`.
+    """
     exportable = Exportable(model, pooling, normalize)
-    if state is not None:
-        check_state(model, state)  # an export takes long
-    exported = float_graph(exportable)
-    use_named_weights(exported.graph, model)
-    if state is not None:
-        quantize_graph(exported.graph, model, state)
-    without_traces(exported)
-    without_dead_parts(exported.graph)
-    exported.producer_name, exported.producer_version = "pruneofa", __version__
-    exported.graph.name = type(model).__name__
-    write_metadata(exported, _facts(exported, exportable, model, state))
-    return _checked(exported)
+    for state in states:
+        if state is not None:
+            check_state(model, state)  # an export takes long
+    plain = float_graph(exportable)
+    use_named_weights(plain.graph, model)
+    for state in states:
+        exported = plain
+        if len(states) > 1:
+            exported = onnx.ModelProto()
+            exported.CopyFrom(plain)
+        if state is not None:
+            quantize_graph(exported.graph, model, state)
+        without_traces(exported)
+        without_dead_parts(exported.graph)
+        exported.producer_name, exported.producer_version = "pruneofa", __version__
+        exported.graph.name = type(model).__name__
+        write_metadata(exported, _facts(exported, exportable, model, state))
+        yield _checked(exported)
 
 
 def write_onnx(model: onnx.ModelProto, path: str | Path) -> Path:

@@ -48,7 +48,7 @@ def device_kind(kind: str) -> DeviceKind:
     known = device_kinds()
     if kind not in known:
         nearest = difflib.get_close_matches(kind, known, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
         raise ConfigurationError(
             f"--kind is {kind!r}; allowed: here, {', '.join(known)}{hint} For another one give --peak_flops and "
             "--memory_bytes"

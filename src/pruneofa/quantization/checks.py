@@ -11,7 +11,7 @@ from pruneofa.quantization.grid import WeightGrid
 from pruneofa.quantization.linear import QATLinear
 from pruneofa.quantization.weights import integer_weight
 
-__all__ = ["check_can_adopt", "check_convertible", "check_on_grid", "check_unshared", "listed"]
+__all__ = ["check_can_adopt", "check_convertible", "check_kept_zeros", "check_on_grid", "check_unshared", "listed"]
 
 
 def check_can_adopt(name: str, module: nn.Linear | nn.Embedding) -> None:
@@ -80,6 +80,18 @@ def check_on_grid(name: str, weight: Tensor, scale: Tensor, grid: WeightGrid) ->
         raise CheckpointError(
             f"{name}.weight ({weight.dtype}) isn't on the integer grid of its stored scale; load the model that was "
             "saved with these scales, in float32"
+        )
+
+
+def check_kept_zeros(name: str, weight: Tensor, kept: Tensor) -> None:
+    """See that a stored list of kept zeros (row-major indices, ascending) belongs to a weight.
+
+    Raises:
+        CheckpointError: It names a weight that is not 0, or not there.
+    """
+    if int(kept[-1]) >= weight.numel() or bool((weight.detach().reshape(-1)[kept.long()] != 0).any()):
+        raise CheckpointError(
+            f"{name}.weight_kept_zeros names a weight that is not 0 or not there; load the model that was saved with it"
         )
 
 

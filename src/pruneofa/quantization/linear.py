@@ -24,8 +24,8 @@ class QATLinear(nn.Linear):
         scheme: The settings.
         quantizes_weight: Whether the weight is fake-quantized now.
         quantizes_activations: Whether input and output are; the observers follow them in both cases.
-        kept_zeros: Row-major indices of weights that belong to the sparse pattern though their level is 0, as stored;
-            None where none are known.
+        kept_zeros: Row-major indices of weights that belong to the sparse pattern though they are 0, as stored; None
+            where none are known. A plain Linear of a model that was int8 before may have it too.
     """
 
     scheme: QuantizationConfig
@@ -49,11 +49,12 @@ class QATLinear(nn.Linear):
             grid: The weight's grid, where it isn't `config.weight_grid()`.
         """
         device = linear.weight.device
+        kept_zeros = getattr(linear, "kept_zeros", None)
         linear.__class__ = cls
         adopted = cast(QATLinear, linear)
         adopted.scheme = config
         adopted.quantizes_weight = adopted.quantizes_activations = True
-        adopted.kept_zeros = None
+        adopted.kept_zeros = kept_zeros
         adopted.input_quantizer = ActivationQuantizer(config, device)
         adopted.weight_quantizer = WeightQuantizer(grid or config.weight_grid())
         adopted.output_quantizer = ActivationQuantizer(config, device) if quantize_output else None

@@ -16,7 +16,14 @@ from pruneofa.quantization.attention import (
     prepare_attention,
     release_attention,
 )
-from pruneofa.quantization.checks import check_can_adopt, check_convertible, check_on_grid, check_unshared, listed
+from pruneofa.quantization.checks import (
+    check_can_adopt,
+    check_convertible,
+    check_kept_zeros,
+    check_on_grid,
+    check_unshared,
+    listed,
+)
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.embedding import QATEmbedding
 from pruneofa.quantization.linear import QATLinear
@@ -171,7 +178,8 @@ def convert(model: nn.Module) -> QuantizedState:
         check_convertible(name, module.weight)
     _find_pending_ranges(linears.values())
     config = next(iter(linears.values())).scheme
-    modules = {name: _parameters_of(name, linear) for name, linear in linears.items()}
+    has_pattern = config.keep_pattern and any(bool((linear.weight == 0).any()) for linear in linears.values())
+    modules = {name: _parameters_of(name, linear, has_pattern) for name, linear in linears.items()}
     embeddings = {
         name: EmbeddingParameters(table.weight_quantizer.scale_of(table.weight).detach().to("cpu", copy=True))
         for name, table in tables.items()
@@ -209,7 +217,8 @@ def prepare_from_state(model: nn.Module, state: QuantizedState) -> nn.Module:
     tables = {name: _stored_module(model, name, nn.Embedding) for name in state.embeddings}
     for name, parameters in state.modules.items():
         check_on_grid(name, linears[name].weight, parameters.weight_scale, config.weight_grid())
-        _check_kept_zeros(name, linears[name].weight, parameters)
+        if parameters.weight_kept_zeros is not None:
+            check_kept_zeros(name, linears[name].weight, parameters.weight_kept_zeros)
     for name, stored in state.embeddings.items():
         check_on_grid(name, tables[name].weight, stored.weight_scale, config.embedding_grid())
     roles = linear_roles(model) if config.attention_products else {}
@@ -250,14 +259,6 @@ def _stored_module(model: nn.Module, name: str, kind: type[_Kind]) -> _Kind:
     return module
 
 
-def _check_kept_zeros(name: str, weight: Tensor, parameters: LinearParameters) -> None:
-    kept = parameters.weight_kept_zeros
-    if kept is not None and (int(kept[-1]) >= weight.numel() or bool((weight.reshape(-1)[kept.long()] != 0).any())):
-        raise CheckpointError(
-            f"{name}.weight_kept_zeros names a weight that is not 0 or not there; load the model that was saved with it"
-        )
-
-
 def _has_output(state: QuantizedState, name: str) -> bool:
     return name in state.modules and state.modules[name].output_scale is not None
 
@@ -274,11 +275,11 @@ def _all_observed(linear: QATLinear) -> bool:
     return all(quantizer.observer.is_initialized for quantizer in linear.activation_quantizers.values())
 
 
-def _parameters_of(name: str, linear: QATLinear) -> LinearParameters:
+def _parameters_of(name: str, linear: QATLinear, has_pattern: bool) -> LinearParameters:
     output = linear.output_quantizer
     scale = linear.weight_quantizer.scale_of(linear.weight)
     levels = integer_weight(linear.weight, scale, linear.weight_quantizer.grid)
-    kept = _kept_zeros(linear, levels)
+    kept = _kept_zeros(linear, levels) if has_pattern else torch.zeros(0, dtype=torch.int64)
     return LinearParameters(
         weight_scale=scale.detach().to("cpu", copy=True),
         input_scale=_scale_of(f"{name}.input_scale", linear.input_quantizer),
@@ -290,10 +291,8 @@ def _parameters_of(name: str, linear: QATLinear) -> LinearParameters:
 
 
 def _kept_zeros(linear: QATLinear, levels: Tensor) -> Tensor:
-    """Row-major indices of weights that a sparse pattern keeps but whose level is 0; none of a dense weight."""
+    """Row-major indices of weights that the pattern keeps, or that a dense weight has, but whose level is 0."""
     in_pattern = linear.weight != 0
-    if not linear.scheme.keep_pattern or bool(in_pattern.all()):
-        return torch.zeros(0, dtype=torch.int64)
     if linear.kept_zeros is not None:
         in_pattern.view(-1)[linear.kept_zeros.to(in_pattern.device).long()] = True
     return torch.nonzero(((levels == 0) & in_pattern).reshape(-1)).reshape(-1)

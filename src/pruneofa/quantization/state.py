@@ -17,11 +17,21 @@ from torch import Tensor, nn
 
 from pruneofa.atomic import replacing_file
 from pruneofa.errors import CheckpointError
+from pruneofa.quantization.checks import check_kept_zeros
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import EmbeddingParameters, LinearParameters, QuantizedState
 from pruneofa.quantization.qat import prepare_from_state
 
-__all__ = ["FILE_NAME", "FORMAT_VERSION", "QuantizedState", "load_quantization", "load_quantized", "save_quantization"]
+__all__ = [
+    "FILE_NAME",
+    "FORMAT_VERSION",
+    "QuantizedState",
+    "is_quantized",
+    "load_quantization",
+    "load_quantized",
+    "restore_pattern",
+    "save_quantization",
+]
 
 FILE_NAME = "quantization.safetensors"
 """Name of the file in a model's folder."""
@@ -103,6 +113,56 @@ def load_quantization(directory: str | Path) -> QuantizedState:
     return QuantizedState(
         config, modules, {table: EmbeddingParameters(found["weight_scale"]) for table, found in tables.items()}
     )
+
+
+def is_quantized(directory: str | Path) -> bool:
+    """Whether a folder's model computes in int8: its quantization.safetensors has grids of activations.
+
+    `pruneofa compress --int8` writes scales of weights alone, without this format's metadata: such a model computes in
+    float, on rounded weights. A file that can't be read counts, so that loading it tells what is wrong.
+    """
+    path = Path(directory) / FILE_NAME
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return bool(file.metadata())
+    except (SafetensorError, OSError):
+        return True
+
+
+def restore_pattern(model: nn.Module, directory: str | Path) -> int:
+    """Tell the plain Linear layers of a model which of their zeros the sparse pattern keeps (`kept_zeros`).
+
+    For a model that was loaded in float from a quantized model's folder, to be trained on: `lock_pattern` and
+    `prepare_qat` heed it. Modules that `model` has not are passed over: it may have another head.
+
+    Args:
+        model: Loaded from the folder.
+        directory: The folder; nothing happens where it holds no quantization.safetensors, or one without the pattern.
+
+    Returns:
+        How many zeros are kept.
+
+    Raises:
+        CheckpointError: If the file is damaged, or names a weight that isn't 0 or not there.
+    """
+    path = Path(directory) / FILE_NAME
+    if not path.is_file():
+        return 0
+    ending = ".weight_kept_zeros"
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = [key for key in file.keys() if key.endswith(ending)]  # noqa: SIM118 - no iterator
+            found = {key.removesuffix(ending): _entry(path, file, key) for key in keys}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} can't be read as safetensors: {error}; save the model anew") from error
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for name, kept in found.items():
+        if name in linears:
+            check_kept_zeros(name, linears[name].weight, kept)
+            linears[name].kept_zeros = kept
+    return sum(kept.numel() for name, kept in found.items() if name in linears)
 
 
 def load_quantized(directory: str | Path, auto_class: Any) -> nn.Module:

@@ -21,7 +21,7 @@ from pruneofa.quantization.grid import WeightGrid
 from pruneofa.quantization.sensitivity import Batch, answers_of, divergence_between
 from pruneofa.quantization.weights import fake_quantize_weight, integer_weight, weight_scale
 
-__all__ = ["STEPS", "choose_steps", "value_bits"]
+__all__ = ["STEPS", "choose_steps", "step_costs", "value_bits"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def choose_steps(
     config: QuantizationConfig,
     batches: Sequence[Batch],
     bits: float,
+    costs: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """A step for each weight, at which the values of all of them take `bits` a kept weight on average.
 
@@ -48,6 +49,7 @@ def choose_steps(
         config: Granularity, bits and range of the grids.
         batches: Keyword arguments of the model's forward, for the measured divergence.
         bits: Entropy of the levels, in bits per kept weight.
+        costs: What `step_costs` gave, so that several numbers of bits can be tried; None to measure it here.
 
     Returns:
         Dotted name -> multiple of the finest step, for `QuantizationConfig.weight_steps`.
@@ -67,7 +69,7 @@ def choose_steps(
             f"value_bits is {bits:g}, but the values of this model take {coarsest:.3f} to {finest:.3f} bits a kept "
             "weight; choose a number between"
         )
-    costs = _costs(model, linears, grid, batches)
+    costs = step_costs(model, linears, config, batches) if costs is None else costs
     multiples = torch.tensor(STEPS, dtype=torch.float64)
 
     def chosen(exchange: float) -> dict[str, int]:
@@ -102,10 +104,15 @@ def _rates(weight: Tensor, grid: WeightGrid) -> Tensor:
     )
 
 
-def _costs(
-    model: nn.Module, linears: Mapping[str, nn.Linear], grid: WeightGrid, batches: Sequence[Batch]
+@torch.no_grad()
+def step_costs(
+    model: nn.Module, linears: Mapping[str, nn.Linear], config: QuantizationConfig, batches: Sequence[Batch]
 ) -> dict[str, float]:
-    """For each weight the divergence at the finest step, by that at a coarser one."""
+    """For each weight the divergence that its finest step causes, taken from that of a coarser one.
+
+    Arguments as of `choose_steps`.
+    """
+    grid = replace(config.weight_grid(), step=1.0)
     was_training = model.training
     model.eval()
     reference = answers_of(model, batches)

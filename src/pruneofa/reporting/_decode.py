@@ -42,6 +42,9 @@ class Decoder:
             raise DataError(f"{self._source}: {path} is missing; write the report again")
         return Decoder(self._value[key], self._source, path)
 
+    def __contains__(self, key: str) -> bool:
+        return isinstance(self._value, dict) and key in self._value
+
     def no_other_keys(self, *allowed: str) -> None:
         """Raises: DataError if the object has a key that is not in `allowed`."""
         if isinstance(self._value, dict):

@@ -93,6 +93,43 @@ class TensorSparsity:
         object.__setattr__(self, "shape", tuple(self.shape))
 
 
+@dataclasses.dataclass(frozen=True)
+class SpeedRow:
+    """How fast one model is on one runtime, for one shape.
+
+    Attributes:
+        model: what the reader calls it, e.g. `sparse int8`.
+        runtime: what computed it, and in which form.
+        batch: sequences of a call.
+        length: tokens of a sequence.
+        threads: cores.
+        median_seconds: of a call.
+        p95_seconds: 95 % of the calls took no longer.
+        items_per_second: sequences a second.
+        ratio: times the engine's median.
+    """
+
+    model: str
+    runtime: str
+    batch: int
+    length: int
+    threads: int
+    median_seconds: float
+    p95_seconds: float
+    items_per_second: float
+    ratio: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AnsweredText:
+    """A text of the evaluation split, and what the engine says of it; `expected` is its label in the data."""
+
+    text: str
+    label: str
+    score: float
+    expected: str
+
+
 class StageTime(NamedTuple):
     """How long one stage took, in seconds, and how it ended (`done`, `skipped` ...)."""
 
@@ -114,6 +151,8 @@ class ReportData:
         stages: name, seconds and status of each stage, in order.
         recipe_yaml: the recipe as it was run.
         notes: remarks for the reader, one paragraph each.
+        speed: the models' speed, where it was measured; the engine's row comes first for each shape.
+        answers: texts that the engine has answered.
     """
 
     title: str
@@ -124,6 +163,8 @@ class ReportData:
     stages: list[StageTime]
     recipe_yaml: str
     notes: list[str]
+    speed: list[SpeedRow] = dataclasses.field(default_factory=list)
+    answers: list[AnsweredText] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         # A list of plain triples is accepted as well.
@@ -234,6 +275,9 @@ def _report(root: Decoder) -> ReportData:
         ],
         recipe_yaml=root["recipe_yaml"].text(),
         notes=[item.text() for item in root["notes"].items()],
+        # Reports of runs that were not timed may lack these.
+        speed=[_speed(item) for item in root["speed"].items()] if "speed" in root else [],
+        answers=[_answer(item) for item in root["answers"].items()] if "answers" in root else [],
     )
 
 
@@ -250,6 +294,31 @@ def _row(item: Decoder) -> ModelRow:
         real_ratio=item["real_ratio"].optional_number(),
         file=item["file"].text(),
         note=item["note"].text(),
+    )
+
+
+def _speed(item: Decoder) -> SpeedRow:
+    item.no_other_keys(*(field.name for field in dataclasses.fields(SpeedRow)))
+    return SpeedRow(
+        model=item["model"].text(),
+        runtime=item["runtime"].text(),
+        batch=item["batch"].integer(),
+        length=item["length"].integer(),
+        threads=item["threads"].integer(),
+        median_seconds=item["median_seconds"].number(),
+        p95_seconds=item["p95_seconds"].number(),
+        items_per_second=item["items_per_second"].number(),
+        ratio=item["ratio"].number(),
+    )
+
+
+def _answer(item: Decoder) -> AnsweredText:
+    item.no_other_keys(*(field.name for field in dataclasses.fields(AnsweredText)))
+    return AnsweredText(
+        text=item["text"].text(),
+        label=item["label"].text(),
+        score=item["score"].number(),
+        expected=item["expected"].text(),
     )
 
 

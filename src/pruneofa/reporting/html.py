@@ -6,10 +6,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pruneofa.reporting.bench import answers_grid, speed_grid
 from pruneofa.reporting.data import ReportData
 from pruneofa.reporting.figures import Picture, curve_picture, metric_picture, size_picture
 from pruneofa.reporting.heatmap import sparsity_pictures
-from pruneofa.reporting.tables import comparison_grid, headline
+from pruneofa.reporting.tables import Grid, comparison_grid, headline
 from pruneofa.reporting.units import clean_text, format_percent, format_seconds
 
 MAXIMUM_METRIC_PICTURES = 4
@@ -51,6 +52,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "headings": headings,
         "models": [{"cells": row_cells, "row": row} for row_cells, row in zip(cells, data.rows, strict=True)],
         "outcome": _figures(outcome),
+        "speed": _table(speed_grid(data.speed)),
+        "answers": _table(answers_grid(data.answers)),
         "curves": _figures(curves),
         "sparsity": _figures(sparsity_pictures(data.tensors, "tensors")),
         "tensors": [
@@ -72,6 +75,11 @@ def _context(data: ReportData) -> dict[str, Any]:
         "recipe": data.recipe_yaml,
         "notes": data.notes,
     }
+
+
+def _table(grid: Grid) -> dict[str, Any]:
+    headings, rows = grid
+    return {"headings": headings, "rows": rows}
 
 
 def _figures(pictures: Sequence[Picture | None]) -> list[dict[str, str]]:

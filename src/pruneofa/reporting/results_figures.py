@@ -43,7 +43,7 @@ def lines_figure(panels: Sequence[Panel], columns: int = 3) -> str:
     rows = -(-len(panels) // columns)
     across = min(columns, max(1, len(panels)))
     width = _LEFT + across * _PANEL_WIDTH + (across - 1) * (_GAP + 14) + 12
-    drawn = _figure(width, _TOP + rows * (_PANEL_HEIGHT + _GAP + 30) + 20 * len(labels) + 6)
+    drawn = opaque_figure(width, _TOP + rows * (_PANEL_HEIGHT + _GAP + 30) + 20 * len(labels) + 6)
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
         left = _LEFT + column * (_PANEL_WIDTH + _GAP + 14)
@@ -70,7 +70,7 @@ def lines_figure(panels: Sequence[Panel], columns: int = 3) -> str:
         axes.set_xlim(-0.3, len(ticks) - 0.7)
         _axes.number_axis(axes, percent=True)
     _keys(drawn, labels, _TOP + rows * (_PANEL_HEIGHT + _GAP + 30))
-    return _svg_file(drawn)
+    return svg_file(drawn)
 
 
 def bars_figure(tasks: Sequence[str], bars: Sequence[tuple[str, Sequence[tuple[float, float] | None]]]) -> str:
@@ -83,7 +83,7 @@ def bars_figure(tasks: Sequence[str], bars: Sequence[tuple[str, Sequence[tuple[f
     pitch, thin = 18.0 * (len(bars) + 1), 14.0
     width, top = 640.0, 10.0
     height = top + pitch * len(tasks)
-    drawn = _figure(width, height + _BOTTOM + 20 * len(bars))
+    drawn = opaque_figure(width, height + _BOTTOM + 20 * len(bars))
     axes = _axes.add_axes(drawn, 200, top, width - 260, height)
     shares = [value[0] - value[1] for _, values in bars for value in values if value is not None]
     highest = [value[0] + value[1] for _, values in bars for value in values if value is not None]
@@ -106,10 +106,11 @@ def bars_figure(tasks: Sequence[str], bars: Sequence[tuple[str, Sequence[tuple[f
             _axes.write(names, width, y, f"{100 * value[0]:.1f} %", align="right")
     axes.xaxis.set_major_formatter(lambda value, _: _axes.percent_text(value))
     _keys(drawn, [label for label, _ in bars], height + _BOTTOM - 6)
-    return _svg_file(drawn)
+    return svg_file(drawn)
 
 
-def _figure(width: float, height: float) -> Figure:
+def opaque_figure(width: float, height: float) -> Figure:
+    """An empty white figure, since a file of its own may stand on a dark page."""
     drawn = _svg.figure(width, height)
     drawn.patch.set_facecolor("#ffffff")
     drawn.patch.set_alpha(1.0)
@@ -126,7 +127,7 @@ def _keys(drawn: Figure, labels: Sequence[str], top: float) -> None:
         _axes.write(axes, _LEFT + 26, y, label)
 
 
-def _svg_file(drawn: Figure) -> str:
+def svg_file(drawn: Figure) -> str:
     """The figure as a file of its own; the same input gives the same text."""
     buffer = io.BytesIO()
     with mpl.rc_context(_svg.SETTINGS):

@@ -1,8 +1,9 @@
 """Views of a ladder: one pre-trained model on several tasks, its variants and baselines over seeds.
 
-A ladder's file has `model`, `seeds`, and `tasks`: name -> `label`, `metric`, `partial` (None where the data are whole),
-`examples` (by split) and `runs`, each with `variant`, `sparsity` (0 for dense), `seed`, `metrics` (shares of one) and,
-for the variant without lock, `zeros_over_steps` ([step, share of zeros left]).
+A ladder's file has `model`, `seeds`, `partial` (what is cut short; None: nothing) and `tasks`: name -> `label`,
+`metric`, `partial` (None where the data are whole), `examples` (by split) and `runs`, each with `variant`, `sparsity`
+(0 for dense), `seed`, `metrics` (shares of one) and, for the variant without lock, `zeros_over_steps` ([step, share
+of zeros left]).
 """
 
 from collections.abc import Iterator, Mapping
@@ -143,6 +144,8 @@ def _sparsity_figure(document: Mapping[str, Any]) -> str:
 def _notes(document: Mapping[str, Any]) -> str:
     """What the figures stand on."""
     lines = [f"Model: {document['model']}. {document['pretraining']}".strip()]
+    if document.get("partial"):
+        lines.append(f"Partial: {document['partial']}.")
     for task in document["tasks"].values():
         counts = task["examples"]
         held = f", {counts['validation']:,} held out to choose by" if counts.get("validation") else ""

@@ -15,7 +15,13 @@ from typing import Any
 
 from pruneofa.atomic import write_text
 from pruneofa.errors import ConfigurationError, DataError
-from pruneofa.reporting import results_ladder, results_views
+from pruneofa.reporting import (
+    results_compression,
+    results_engine,
+    results_ladder,
+    results_pretraining,
+    results_views,
+)
 from pruneofa.reporting.results_views import Drawing, View
 
 logger = logging.getLogger(__name__)
@@ -24,7 +30,13 @@ FIGURES_FOLDER = "figures"
 _MARK = re.compile(r"<!-- results/(?P<file>[\w.*-]+): (?P<view>[\w ]+) -->\n")
 _MAX_BYTES = 256 * 2**20
 
-VIEWS: Mapping[str, View] = {**results_views.VIEWS, **results_ladder.VIEWS}
+VIEWS: Mapping[str, View] = {
+    **results_views.VIEWS,
+    **results_ladder.VIEWS,
+    **results_compression.VIEWS,
+    **results_engine.VIEWS,
+    **results_pretraining.VIEWS,
+}
 """Name of a view -> what draws it."""
 
 

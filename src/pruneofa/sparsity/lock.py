@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -79,7 +80,8 @@ def lock_pattern(model: nn.Module, optimizer: Optimizer | None = None) -> Patter
     """Freeze the zeros of a sparse model (PruneOFA, section 3: mask = weight is non-zero).
 
     On a model that still has a `Pruner` (or an earlier lock), its masks are frozen as they are and the new lock takes
-    over; else every Linear of the encoder and the pooler that has a zero is locked.
+    over; else every Linear of the encoder and the pooler that has a zero is locked. Weights that a module names in
+    `kept_zeros` (row-major indices: those of a model that was int8, whose rounding made zeros of them) stay free.
 
     Args:
         model: a sparse model.
@@ -91,7 +93,7 @@ def lock_pattern(model: nn.Module, optimizer: Optimizer | None = None) -> Patter
     inner, owner = unwrap(model), current_owner(model)
     if owner is None:
         names = [*encoder_linears(inner), *pooler_linears(inner)]
-        found = {name: whole(weight_of(inner, name)) != 0 for name in names}
+        found = {name: _pattern_of(inner, name) for name in names}
     else:
         found = {name: whole(owner.masks[name]) for name in owner.masks}
     sparse = {name: mask for name, mask in found.items() if not bool(mask.all())}
@@ -107,6 +109,15 @@ def lock_pattern(model: nn.Module, optimizer: Optimizer | None = None) -> Patter
     if optimizer is not None:
         lock.attach(optimizer)
     return lock
+
+
+def _pattern_of(model: nn.Module, name: str) -> torch.Tensor:
+    """Which weights of a module are part of its pattern: bool, in the weight's shape."""
+    pattern = whole(weight_of(model, name)) != 0
+    kept = getattr(model.get_submodule(name), "kept_zeros", None)
+    if kept is not None:
+        pattern.view(-1)[kept.to(pattern.device).long()] = True
+    return pattern
 
 
 def _nothing() -> None:

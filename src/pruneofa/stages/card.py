@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pruneofa.checkpoint.inspection import Inspection, inspect_model
 from pruneofa.checkpoint.manifest import read_manifest
-from pruneofa.checkpoint.model_folder import QUANTIZATION_NAME
+from pruneofa.quantization.state import is_quantized
 from pruneofa.reporting.card import CardFiles, CardTask, model_card
 from pruneofa.reporting.data import ModelRow
 from pruneofa.stages.compress import weight_names
@@ -61,7 +61,7 @@ def card_files(model_dir: Path, folder: str = ".", beside: Sequence[Path] = ()) 
         compressed=next((name for name in names if name.endswith(".pofa")), None),
         onnx=next((name for name in names if name.endswith(".onnx")), None),
         auto_class=f"AutoModel{head}",
-        int8=(model_dir / QUANTIZATION_NAME).exists(),
+        int8=is_quantized(model_dir),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.checkpoint.manifest import read_manifest
-from pruneofa.checkpoint.writer import CompressionSummary, compress
+from pruneofa.checkpoint.writer import CompressionSummary, Progress, compress
 from pruneofa.errors import CheckpointError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.evaluate import MODEL_NAMES
@@ -33,16 +33,20 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     return results
 
 
-def compress_model(model_dir: str, output: str, *, form: str = "bitmask", int8: bool = False) -> CompressionSummary:
-    """Write the compressed file of a model folder, whichever tool saved it.
+def compress_model(
+    model_dir: str, output: str, *, form: str = "bitmask", int8: bool = False, progress: Progress | None = None
+) -> CompressionSummary:
+    """Write the compressed file of a model folder, whichever tool saved it; see `checkpoint.writer.compress`.
 
     Raises:
         CheckpointError: the folder holds no intact model.
     """
     if read_manifest(model_dir) is not None:
-        return compress(model_dir, output, form=form, int8=int8)
+        return compress(model_dir, output, form=form, int8=int8, progress=progress)
     encoder, pooler = weight_names(model_dir)
-    return compress(model_dir, output, form=form, int8=int8, encoder_weights=encoder, pooler_weights=pooler)
+    return compress(
+        model_dir, output, form=form, int8=int8, encoder_weights=encoder, pooler_weights=pooler, progress=progress
+    )
 
 
 def save_compressed(model: Any, path: str | Path, *, tokenizer: Any = None, int8: bool = False) -> CompressionSummary:

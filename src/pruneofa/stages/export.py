@@ -14,7 +14,7 @@ from pruneofa.export.heads import HEADS, Exportable
 from pruneofa.export.parity import Parity, measure_parity
 from pruneofa.export.runtime import OnnxModel
 from pruneofa.quantization.qat import prepare_from_state
-from pruneofa.quantization.state import FILE_NAME, load_quantization
+from pruneofa.quantization.state import is_quantized, load_quantization
 from pruneofa.stages.models import load_config, load_model, longest_sequence, model_class
 
 __all__ = ["ExportSummary", "export_model"]
@@ -69,7 +69,7 @@ def export_model(
             model_dir = str(decompress(path, Path(folder) / "model"))
             return export_model(model_dir, output, pooling=pooling, normalize=normalize, verify=verify)
     model = _load(path, pooling)
-    state = load_quantization(path) if (Path(path) / FILE_NAME).exists() else None
+    state = load_quantization(path) if is_quantized(path) else None
     exported = onnx_model(model, state, pooling=pooling, normalize=normalize)
     parity = None
     if verify is None:

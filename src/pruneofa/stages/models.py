@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from pruneofa.architectures import encoder_linears, pooler_linears
 from pruneofa.atomic import write_json
 from pruneofa.checkpoint.manifest import Manifest, read_manifest, write_manifest
+from pruneofa.checkpoint.model_folder import QUANTIZATION_NAME
 from pruneofa.data.packaged import resolve_model
 from pruneofa.errors import CheckpointError
 from pruneofa.quantization.parameters import QuantizedState
@@ -66,7 +67,7 @@ def model_class(config: Any) -> Any:
 
 
 def load_model(auto_class: Any, name_or_path: str, *, head_is_trained: bool = False, **settings: Any) -> Any:
-    """A model through `auto_class.from_pretrained`, in float32.
+    """A model through `auto_class.from_pretrained`, in float32; of an int8 model's folder with its sparse pattern.
 
     Args:
         auto_class: one of transformers' Auto classes.
@@ -86,6 +87,10 @@ def load_model(auto_class: Any, name_or_path: str, *, head_is_trained: bool = Fa
             "intact model.safetensors"
         ) from error
     _refuse_random_weights(model, name_or_path, set(report["missing_keys"]), head_is_trained)
+    if (Path(path) / QUANTIZATION_NAME).is_file():
+        from pruneofa.quantization.state import restore_pattern
+
+        restore_pattern(model, path)
     return model
 
 
@@ -115,9 +120,9 @@ def load_any(auto_class: Any, path: str, *, head_is_trained: bool = False) -> An
     Raises:
         CheckpointError: as `load_model`.
     """
-    from pruneofa.quantization.state import FILE_NAME, load_quantized
+    from pruneofa.quantization.state import is_quantized, load_quantized
 
-    if (Path(path) / FILE_NAME).exists():
+    if is_quantized(path):
         return load_quantized(path, auto_class)
     return load_model(auto_class, path, head_is_trained=head_is_trained)
 
@@ -171,7 +176,9 @@ def _write_model(
     from pruneofa.quantization.state import save_quantization
 
     try:
-        model.save_pretrained(output_dir)
+        # Under the names that weights have in memory, which the manifest lists too. The library would write those of
+        # the file that the model was loaded from, such as BERT's old LayerNorm.gamma.
+        model.save_pretrained(output_dir, save_original_format=False)
     except SafetensorError as error:
         raise CheckpointError(
             f"{output_dir}: the model can't be written: {_first_line(error)}; free some space and run the "

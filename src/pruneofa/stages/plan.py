@@ -1,6 +1,7 @@
 """What a recipe would do, without its weights and data: the architecture, what is pruned of it, and the schedule."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,7 +173,15 @@ def _stages(recipe: Recipe) -> list[PlannedStage]:
     if recipe.task is not None:
         sources = recipe.task.data_dir or f"{recipe.task.train} and {recipe.task.evaluation}"
         stages.append(PlannedStage("evaluate", f"{recipe.task.task_name}: {sources}, {recipe.task.max_length} tokens"))
+    if recipe.bench is not None:
+        shapes = f"{_listed(recipe.bench.batches)} x {_listed(recipe.bench.lengths)} tokens"
+        beside = f", beside {', '.join(recipe.bench.peers)}" if recipe.bench.peers else ""
+        stages.append(PlannedStage("bench", f"{shapes}, {_listed(recipe.bench.threads)} threads{beside}"))
     return stages
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return "/".join(map(str, numbers))
 
 
 def _training(training: TrainingConfig) -> str:

@@ -64,6 +64,10 @@ def _sections(recipe: Recipe) -> Iterator[PruneofaError]:
                 f"{name}.distillation: is on, but without the section finetune there is no teacher; add that section, "
                 f"or set {name}.distillation to null"
             )
+    if recipe.bench is not None and (recipe.task is None or recipe.transfer is None):
+        yield ConfigurationError(
+            "bench: times a sparse task model; add the sections task and transfer, or set bench to null"
+        )
     if recipe.quantize is not None and recipe.transfer is None:
         yield ConfigurationError("quantize: needs the section transfer; add it, or set quantize to null")
     if recipe.teach and recipe.transfer and not recipe.prune and not recipe.transfer.sparsity:

@@ -10,7 +10,15 @@ from pruneofa.errors import ConfigurationError
 from pruneofa.recipe import Recipe
 from pruneofa.recipe_files import load_recipe
 from pruneofa.reporting.card import model_card
-from pruneofa.reporting.data import ModelRow, ReportData, StageTime, TensorSparsity, curves_from_log_history
+from pruneofa.reporting.data import (
+    AnsweredText,
+    ModelRow,
+    ReportData,
+    SpeedRow,
+    StageTime,
+    TensorSparsity,
+    curves_from_log_history,
+)
 from pruneofa.reporting.html import render_report
 from pruneofa.stages.card import card_files, card_task
 from pruneofa.stages.evaluate import MODEL_NAMES
@@ -27,7 +35,7 @@ _NOTES = (
     "figure, which leaves out where the non-zeros are. Real: bytes in the file, index and scales counted.",
     "Accuracy is measured on the evaluation split in float32; the int8 model runs in its fake-quantized form.",
 )
-_STAGES = ("corpus", "teach", "prune", "finetune", "transfer", "quantize", "evaluate", "compress")
+_STAGES = ("corpus", "teach", "prune", "finetune", "transfer", "quantize", "evaluate", "compress", "bench")
 
 
 def write_report(run_dir: Path) -> ReportData:
@@ -56,6 +64,7 @@ def collect(run_dir: Path) -> ReportData:
         )
     recipe = load_recipe(str(recipe_path))
     records = _records(run_dir, recipe)
+    bench = _results(records, "bench")
     return ReportData(
         title=f"pruneofa run {recipe.name}",
         rows=_rows(records),
@@ -69,7 +78,9 @@ def collect(run_dir: Path) -> ReportData:
             for name, record in records.items()
         ],
         recipe_yaml=recipe_path.read_text(encoding="utf-8"),
-        notes=list(_NOTES),
+        notes=[*_NOTES, *bench.get("notes", [])],
+        speed=[SpeedRow(**row) for row in bench.get("speed", [])],
+        answers=[AnsweredText(**answer) for answer in bench.get("answers", [])],
     )
 
 

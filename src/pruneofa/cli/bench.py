@@ -1,0 +1,120 @@
+"""The command that times the engine beside other runtimes: bench."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pruneofa.cli.options import Json
+
+if TYPE_CHECKING:
+    from pruneofa.benchmarking.config import BenchConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to `app`."""
+    app.command(
+        "bench",
+        epilog="Example: pruneofa bench runs/demo/model.pofa --against onnxruntime,openvino --lengths 128,384 "
+        "--batches 1,16 --threads 1,2 --output bench.json --figure bench.png",
+    )(bench)
+
+
+def bench(
+    model: Annotated[str, typer.Argument(help="Compressed file or model folder.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="NAMES",
+            help="Runtimes to compare with, such as onnxruntime,openvino,torch; none for the engine alone (default: "
+            "all that are installed).",
+        ),
+    ] = None,
+    lengths: Annotated[str, typer.Option("--lengths", help="Tokens of a sequence, with commas.")] = "128",
+    batches: Annotated[str, typer.Option("--batches", help="Sequences of a call, with commas.")] = "1,16",
+    threads: Annotated[str, typer.Option("--threads", help="Cores, with commas.")] = "1",
+    repeats: Annotated[int, typer.Option("--repeats", help="Timed calls of each runtime and shape.")] = 20,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="A shape ends early after this time, but not before 5 calls.")
+    ] = 40.0,
+    kernel: Annotated[
+        str | None, typer.Option("--kernel", help="The engine's kernels by name (`pruneofa doctor` lists them).")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="JSON file to write.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Picture to write, .png or .svg.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Time a model on the engine and on other runtimes, by turns in one run: a table, JSON, a picture.
+
+    Every runtime has the model in the form that is quickest for it, in a process of its own, and answers the same
+    inputs; how near its answers are to the engine's is in the table.
+    """
+    import sys
+
+    from pruneofa.atomic import write_json
+    from pruneofa.cli.output import print_bench, print_json, quiet_libraries
+    from pruneofa.errors import ConfigurationError
+    from pruneofa.reporting.bench_figure import write_bench_figure
+    from pruneofa.stages.bench import bench_model
+
+    if figure is not None and figure.suffix not in (".png", ".svg"):
+        raise ConfigurationError(f"--figure: is {str(figure)!r}; give a name that ends in .png or .svg")
+    config = _config(against, lengths, batches, threads, repeats, seconds)
+    quiet_libraries()
+    document = bench_model(model, config, name=Path(model).name, kernel=kernel)
+    command = ["pruneofa", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])]
+    document["command"] = " ".join(command)
+    if output is not None:
+        write_json(output, document)
+    if figure is not None:
+        write_bench_figure(document, figure)
+    if as_json:
+        print_json(document)
+    else:
+        print_bench(document)
+
+
+def _config(
+    against: str | None, lengths: str, batches: str, threads: str, repeats: int, seconds: float
+) -> "BenchConfig":
+    """The settings that the flags give.
+
+    Raises:
+        ConfigurationError: A flag is out of range; all such are told at once.
+    """
+    import logging
+
+    from pydantic import ValidationError
+
+    from pruneofa.benchmarking.config import BenchConfig
+    from pruneofa.benchmarking.peers import PEERS, missing_packages
+    from pruneofa.errors import ConfigurationError
+
+    if against is None:
+        peers = []
+        for peer, (_, remedy) in PEERS.items():
+            if missing := missing_packages(peer):
+                logging.getLogger(__name__).warning(
+                    "%s is left out: %r is not installed (%s)", peer, missing[0], remedy
+                )
+            else:
+                peers.append(peer)
+    else:
+        peers = [] if against.strip() == "none" else _words(against)
+    given = {"lengths": _words(lengths), "batches": _words(batches), "threads": _words(threads), "peers": peers}
+    try:
+        return BenchConfig.model_validate({**given, "repeats": repeats, "seconds": seconds})
+    except ValidationError as error:
+        flags = {"peers": "against"}
+        lines = []
+        for fault in error.errors(include_url=False):
+            name = str(fault["loc"][0])
+            message = fault["msg"].removeprefix("Value error, ")
+            shown = "" if fault["type"] == "value_error" else f"is {fault['input']!r:.40}; "
+            lines.append(f"--{flags.get(name, name)}: {shown}{message}")
+        raise ConfigurationError("\n".join(lines)) from None
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]

@@ -1,0 +1,72 @@
+"""Turns: who is timed when, on which input, how long; and what is made of the times."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pruneofa.benchmarking.alternation import Times, alternate, percentile, rounds
+
+
+def record(contestants, **settings):
+    """Who was called with which input, in order, and the times."""
+    told = []
+
+    def call(place):
+        def run(number):
+            told.append((place, number))
+            return float(place + 1)
+
+        return run
+
+    times = alternate([call(place) for place in range(contestants)], **settings)
+    return told, times
+
+
+def test_contestants_alternate_on_the_same_input():
+    told, times = record(2, repeats=4, inputs=3, seconds=60.0)
+    assert [place for place, _ in told] == [0, 1, 1, 0, 0, 1, 1, 0]
+    for first, second in zip(told[::2], told[1::2], strict=True):
+        assert first[1] == second[1]
+    assert times == [Times((1.0,) * 4), Times((2.0,) * 4)]
+
+
+@given(st.integers(1, 5), st.integers(1, 20), st.integers(1, 6), st.integers(0, 3))
+def test_every_round_has_everybody_once_and_every_input_comes_equally_often(contestants, repeats, inputs, seed):
+    found = list(rounds(contestants, repeats, inputs, seed))
+    assert len(found) == repeats
+    for number, (_, order) in enumerate(found):
+        assert sorted(order) == list(range(contestants))
+        assert order[0] == number % contestants
+    used = [number for number, _ in found]
+    for start in range(0, repeats - inputs + 1, inputs):
+        assert sorted(used[start : start + inputs]) == list(range(inputs))
+
+
+def test_inputs_come_in_another_order_each_time():
+    used = [number for number, _ in rounds(1, 64, 8)]
+    assert len({tuple(used[start : start + 8]) for start in range(0, 64, 8)}) > 1
+    assert used == [number for number, _ in rounds(1, 64, 8)]
+
+
+def test_a_shape_ends_after_its_time_but_not_before_the_least_number_of_rounds():
+    ticks = iter(range(0, 1000, 10))
+    told, times = record(2, repeats=50, inputs=1, seconds=25.0, min_repeats=2, clock=lambda: float(next(ticks)))
+    # The clock stands at 0 at the start, then moves on by 10 at each look, of which the first two rounds need none.
+    assert len(times[0].seconds) == 4
+    assert len(told) == 8
+
+
+def test_figures_of_times():
+    times = Times(tuple(float(value) for value in range(100, 0, -1)))
+    assert times.median == 50.5
+    assert times.p95 == 95.0
+    assert percentile([3.0], 0.95) == 3.0
+    assert percentile([1.0, 2.0], 0.95) == 2.0
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.sampled_from([0.5, 0.9, 0.95, 1.0]))
+def test_a_percentile_is_the_smallest_value_that_enough_do_not_exceed(values, share):
+    found = percentile(values, share)
+    assert found in values
+    assert sum(value <= found for value in values) >= share * len(values) - 1e-9
+    lower = [value for value in values if value < found]
+    assert not lower or sum(value <= max(lower) for value in values) < share * len(values)
