@@ -187,7 +187,7 @@ def collect(arguments: argparse.Namespace) -> dict[str, Any]:
         **made,
         "recipe": recipe.model_dump(mode="json", exclude={"corpus": {"source"}}),
         "data": f"English Wikipedia, 2015: {trained} to train, {arguments.heldout_file} held out",
-        "partial": arguments.partial,
+        "partial": arguments.partial + (f"; losses on {count:,} held-out examples, evenly taken" if count else ""),
         "seeds": [arguments.seed],
         "corpus": corpus.results,
         "models": models,

@@ -18,7 +18,7 @@ Learning rates follow one rule for all variants, see RULE. Every stage is kept i
 off and called again, and several processes may share the folder (`--tasks`, `--variants` divide the work): a stage that
 one of them is at is waited for. Models that nothing needs any more are dropped; their records, logs and metrics stay.
 
-    python benchmarks/task_ladder.py --pretrained runs/pretrained_tiny --data-dir DATA --output results/ladder_tiny.json
+    python benchmarks/task_ladder.py --pretrained runs/pretrained_tiny --data-dir DATA --output results/task_ladder.json
 
 `--steps`, `--train_examples`, `--baselines_at`, `--search_once` and the grids make a ladder that a small machine can
 afford; what they cut is said in the file.
@@ -365,7 +365,7 @@ def main() -> None:
     parser.add_argument("--work_dir", type=Path, default=Path("runs/task_ladder"))
     parser.add_argument("--model", default="BERT-tiny", help="the model's name for readers")
     parser.add_argument("--pretraining", default="", help="one sentence on its pre-training, for readers")
-    parser.add_argument("--output", type=Path, default=Path("results/ladder_tiny.json"))
+    parser.add_argument("--output", type=Path, default=Path("results/task_ladder.json"))
     arguments = parser.parse_args()
     from pruneofa.cli.output import quiet_libraries
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,20 @@ def test_a_broken_off_build_goes_on_with_its_finished_shards(
     assert len(calls) == shards  # none was made twice
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
     assert not (tmp_path / ".out.building").exists()
+
+
+def test_progress_tells_the_time_left(write, bert_tokenizer, tmp_path, monkeypatch, caplog):
+    """By the bytes of the files that are read, then by the shards; of the first file nothing can be told."""
+    monkeypatch.setattr(corpus_module, "_LOG_SECONDS", 0.0)
+    caplog.set_level("INFO", logger="pruneofa")
+    files = [str(write(f"{name}.txt", "\n\n".join(f"{name} text number {i}" for i in range(12)))) for name in "abcd"]
+    config = CorpusConfig(source=files, max_length=16, validation_fraction=0.0, shard_characters=500)
+    build_corpus(config, bert_tokenizer, tmp_path / "corpus", processes=1)
+    reading = [message for message in caplog.messages if "documents read" in message]
+    making = [message for message in caplog.messages if message.startswith("examples: ")]
+    assert len(reading) > 2 and len(making) == len(reading)
+    assert reading[0].endswith("shards") and all(re.search(r", \d+:\d\d:\d\d left$", line) for line in reading[1:])
+    assert making[-1].startswith(f"examples: {len(making)} of {len(making)} shards, 0:00:00 left")
 
 
 def test_unfinished_shards_of_another_corpus_are_not_used(source, bert_tokenizer, tmp_path, monkeypatch):

@@ -8,7 +8,15 @@ import pytest
 from pruneofa.errors import CheckpointError, ConfigurationError, DataError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.execution import Stage, execute
-from pruneofa.stages.record import STATE_FOLDER, StageRecord, changes, input_fingerprint, read_record
+from pruneofa.stages.record import (
+    STATE_FOLDER,
+    StageRecord,
+    adds_only_defaults,
+    changes,
+    fingerprint,
+    input_fingerprint,
+    read_record,
+)
 
 RECIPE = Recipe.model_validate({"name": "r", "model": {"name_or_path": "m"}, "corpus": {"source": "hub:some/text"}})
 
@@ -47,6 +55,49 @@ def test_only_the_inputs_that_a_stage_names_count(tmp_path):
     execute(stage_of(must_not_run, inputs=("model", "teacher?")), RECIPE, {"model": "m"}, tmp_path / "s")
     with pytest.raises(ConfigurationError, match=r"different: inputs\.teacher"):
         execute(stage, RECIPE, {"model": "m", "teacher": "t"}, tmp_path / "s")
+
+
+def test_a_field_that_came_later_leaves_an_older_run_as_it_is(tmp_path):
+    """At its default, which is what was done before; at another value the run is another one."""
+    folder = tmp_path / "s"
+    execute(stage_of(write_result), RECIPE, {"model": "m"}, folder)
+    record = read_record(folder)
+    assert record is not None
+    del record.settings["corpus"]["validation_fraction"], record.settings["corpus"]["form"]
+    record.fingerprint = fingerprint(record.settings)
+    record.write(folder)
+    kept = execute(stage_of(must_not_run), RECIPE, {"model": "m"}, folder)
+    assert kept.fingerprint == record.fingerprint, "what was made from it would count as changed"
+    corpus = {"source": "hub:some/text", "validation_fraction": 0.25}
+    other = Recipe.model_validate(RECIPE.model_dump(exclude_unset=True) | {"corpus": corpus})
+    with pytest.raises(ConfigurationError, match=r"\(different: corpus\.form, corpus\.validation_fraction\)"):
+        execute(stage_of(must_not_run), other, {"model": "m"}, folder)
+    # What is no field of the recipe has no default.
+    del record.settings["inputs"]["model"]
+    record.fingerprint = fingerprint(record.settings)
+    record.write(folder)
+    with pytest.raises(ConfigurationError, match=r"inputs\.model"):
+        execute(stage_of(must_not_run), RECIPE, {"model": "m"}, folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "given", "expected"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 2}, False),
+        ({"a": 1}, {"a": 2}, {}, False),  # a default that changed changes the run
+        ({"a": 1, "b": 2}, {"a": 1}, {"a": 1}, False),  # a field that went
+        ({"a": None}, {"a": 1}, {}, False),
+        ({"s": {"a": 1}}, {"s": {"a": 1, "b": 2}}, {"s": {"a": 1}}, True),
+        ({"s": {"a": 1}}, {"s": {"a": 1, "b": 2}}, {}, True),
+        ({"s": {"a": 1}}, {"s": {"a": 1, "b": 2}}, {"s": {"b": 2}}, False),
+        ({"s": {"a": 1}}, {"s": None}, {}, False),
+        ({}, {"s": {"a": 1}}, {"s": {}}, False),
+        ({"d": {"x.y": 1}}, {"d": {"x.y": 1, "x.z": 2}}, {"d": {"x.z": 2}}, False),
+    ],
+)
+def test_only_defaults_are_added(old, new, given, expected):
+    assert adds_only_defaults(old, new, given) is expected
 
 
 def test_another_run_of_the_stage_is_kept_unless_replacing_is_asked_for(tmp_path):

@@ -12,6 +12,7 @@ them, however long the source is.
 import logging
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,8 @@ def build_corpus(
     runner = TaskRunner(processes or usable_cores())
     try:
         with runner:
-            token_facts = _tokenize(config, tokenizer_rules(tokenizer), work, runner)
+            sizes = [item.get("bytes") for item in identity["source"]]
+            token_facts = _tokenize(config, tokenizer_rules(tokenizer), work, runner, sizes)
             shards = ShardList(
                 tuple(map(work.token_path, range(len(token_facts)))),
                 tuple({key: facts[key] for key in ("documents", "sentences", "tokens")} for facts in token_facts),
@@ -132,8 +134,10 @@ def _identity(config: CorpusConfig, tokenizer: "PreTrainedTokenizerBase") -> dic
     }
 
 
-def _tokenize(config: CorpusConfig, rules: str, work: WorkFolder, runner: TaskRunner) -> list[dict[str, Any]]:
-    """Bring every shard of the source to token ids; return what was counted of each."""
+def _tokenize(
+    config: CorpusConfig, rules: str, work: WorkFolder, runner: TaskRunner, sizes: list[int | None]
+) -> list[dict[str, Any]]:
+    """Bring every shard of the source to token ids; return what was counted of each. `sizes` are the files' bytes."""
     count = work.shard_count()
     if count is not None:
         return work.token_facts(count)
@@ -145,10 +149,10 @@ def _tokenize(config: CorpusConfig, rules: str, work: WorkFolder, runner: TaskRu
 
     def tasks() -> Iterator[TokenizeTask]:
         nonlocal count
-        progress = _Progress()
+        progress = _Progress(_share_read(sizes, position.part))
         for batch in read_batches(config.source, config.text_column, config.shard_characters, first, position):
             count = batch.shard + 1
-            progress.report("%d documents read, %d shards", batch.end.number, count)
+            progress.report(_share_read(sizes, batch.end.part), "%d documents read, %d shards", batch.end.number, count)
             if not work.has_tokens(batch.shard):
                 yield TokenizeTask(batch, settings, work.token_path(batch.shard))
 
@@ -162,13 +166,13 @@ def _make_examples(
     shards: ShardList, settings: ExampleSettings, work: WorkFolder, runner: TaskRunner
 ) -> list[dict[str, Any]]:
     """Make the examples of every shard; return what was counted of each."""
-    progress = _Progress()
+    progress = _Progress(0.0)
     count = len(shards.paths)
-    tasks = (
-        ExampleTask(shard, shards, settings, work.examples) for shard in range(count) if not work.has_examples(shard)
-    )
+    missing = [shard for shard in range(count) if not work.has_examples(shard)]
+    waiting = len(missing)
+    tasks = (ExampleTask(shard, shards, settings, work.examples) for shard in missing)
     for done, _ in enumerate(runner.run(make_examples, tasks), 1):
-        progress.report("examples: %d of %d shards", done, count)
+        progress.report(done / waiting, "examples: %d of %d shards", count - waiting + done, count)
     return work.example_facts(count)
 
 
@@ -201,13 +205,32 @@ def _publish(work: WorkFolder, output: Path, record: dict[str, Any], times: dict
         write_json(folder / RECORD_NAME, record)
 
 
+def _share_read(sizes: list[int | None], part: int) -> float | None:
+    """Share of the source in the files before this one; None where a size is not known."""
+    known = [size for size in sizes if size is not None]
+    total = sum(known)
+    return sum(known[:part]) / total if len(known) == len(sizes) and total else None
+
+
 class _Progress:
-    """Logs how far the work is, every ten seconds."""
+    """Logs how far the work is, every ten seconds, and how long it will take where that can be told.
 
-    def __init__(self) -> None:
-        self._last = time.monotonic()
+    Args:
+        done: share of the work that was done before; None where shares are not known.
+    """
 
-    def report(self, message: str, *values: int) -> None:
-        if time.monotonic() - self._last >= _LOG_SECONDS:
-            self._last = time.monotonic()
-            _logger.info(message, *values)
+    def __init__(self, done: float | None) -> None:
+        self._last = self._began = time.monotonic()
+        self._done = done
+
+    def report(self, share: float | None, message: str, *values: int) -> None:
+        """Log `message`, and the time left when this share of the work is done."""
+        now = time.monotonic()
+        if now - self._last < _LOG_SECONDS:
+            return
+        self._last = now
+        left = ""
+        if share is not None and self._done is not None and share > self._done:
+            seconds = (1.0 - share) / (share - self._done) * (now - self._began)
+            left = f", {timedelta(seconds=round(seconds))} left"
+        _logger.info(f"{message}%s", *values, left)

@@ -2,8 +2,8 @@
 
 A ladder's file has `model`, `seeds`, `partial` (what is cut short; None: nothing) and `tasks`: name -> `label`,
 `metric`, `partial` (None where the data are whole), `examples` (by split) and `runs`, each with `variant`, `sparsity`
-(0 for dense), `seed`, `metrics` (shares of one) and, for the variant without lock, `zeros_over_steps` ([step, share
-of zeros left]).
+(0 for dense), `seed`, `metrics` (shares of one) and, for the variant without lock, `zeros_over_steps` ([step, share of
+zeros left]).
 """
 
 from collections.abc import Iterator, Mapping

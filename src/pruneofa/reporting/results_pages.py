@@ -20,6 +20,7 @@ from pruneofa.reporting import (
     results_engine,
     results_ladder,
     results_pretraining,
+    results_scale,
     results_views,
 )
 from pruneofa.reporting.results_views import Drawing, View
@@ -36,6 +37,7 @@ VIEWS: Mapping[str, View] = {
     **results_compression.VIEWS,
     **results_engine.VIEWS,
     **results_pretraining.VIEWS,
+    **results_scale.VIEWS,
 }
 """Name of a view -> what draws it."""
 

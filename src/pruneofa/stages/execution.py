@@ -21,6 +21,7 @@ from pruneofa.stages.record import (
     CHECKPOINTS_FOLDER,
     STATE_FOLDER,
     StageRecord,
+    adds_only_defaults,
     changes,
     fingerprint,
     input_fingerprint,
@@ -97,7 +98,9 @@ def _begin(
     _refuse_unfinished(inputs)
     settings = _settings(stage, recipe, inputs)
     wanted = fingerprint(settings)
-    record = _usable_record(stage, output_dir, settings, wanted, replace_stale)
+    given = settings | {section: {} for section in stage.sections}
+    given |= recipe.model_dump(mode="json", exclude_defaults=True, include=set(stage.sections))
+    record = _usable_record(stage, output_dir, settings, given, replace_stale)
     if record is not None and record.finished:
         logger.info("%s: unchanged, skipped", stage.name)
         return record, False
@@ -186,9 +189,9 @@ def _sources(stage: Stage, recipe: Recipe) -> dict[str, str | list[str] | None]:
 
 
 def _usable_record(
-    stage: Stage, folder: Path, settings: Mapping[str, Any], wanted: str, replace_stale: bool
+    stage: Stage, folder: Path, settings: Mapping[str, Any], given: Mapping[str, Any], replace_stale: bool
 ) -> StageRecord | None:
-    """The record to go on from; None to start in a clean folder."""
+    """The record to go on from, or None to start in a clean folder; what of `settings` is no default is `given`."""
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"output_dir {str(folder)!r} is a file; give a folder")
     if not folder.exists() or not any(folder.iterdir()):
@@ -200,7 +203,8 @@ def _usable_record(
             f"output_dir {str(folder)!r} holds {held}; allowed: an empty folder, or one of {stage.name!r}. "
             "Choose another --output_dir"
         )
-    if record.fingerprint == wanted:
+    # A field that the recipe has got since, at its default, leaves an older run as it is.
+    if record.fingerprint == fingerprint(settings) or adds_only_defaults(record.settings, settings, given):
         return record
     if not record.finished and not _has_checkpoint(folder):
         clear_folder(folder)

@@ -103,3 +103,24 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
         elif before != after:
             keys.append(f"{prefix}{key}")
     return keys
+
+
+def adds_only_defaults(old: Mapping[str, Any], new: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether `new` differs from `old` by nothing but keys that `old` lacks and that stand at their defaults.
+
+    Such keys are fields that the recipe has got since `old` was written; their defaults are what was done before.
+
+    Args:
+        old, new: settings.
+        given: what of `new` is not at its default.
+    """
+    for key in {*old, *new}:
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            if not adds_only_defaults(before, after, given.get(key) or {}):
+                return False
+        elif key in old or key in given:
+            return False
+    return True
