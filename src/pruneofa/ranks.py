@@ -86,8 +86,11 @@ def be_alone() -> None:
 
 def leave() -> None:
     """Part from the other processes, so that none ends while another still needs it."""
+    global _waiting
     group = _process_group()
     if group is not None:
+        # The last hold on a group ends its threads; at the interpreter's own end that now and then aborts the process.
+        _waiting = (None, None)
         group.destroy_process_group()
 
 
