@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "binding/arrays.hpp"
 #include "file/bitmask.hpp"
 #include "file/bits.hpp"
 #include "file/packed.hpp"
@@ -18,10 +19,6 @@ using namespace nb::literals;
 namespace pruneofa {
 namespace {
 
-template <class T>
-using Vector = nb::ndarray<const T, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Matrix = nb::ndarray<const T, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using OutVector = nb::ndarray<T, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>

@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "binding/arrays.hpp"
 #include "binding/file.hpp"
 #include "encoder/model.hpp"
 
@@ -22,10 +23,6 @@ using namespace nb::literals;
 namespace pruneofa {
 namespace {
 
-template <class T>
-using Vector = nb::ndarray<const T, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Matrix = nb::ndarray<const T, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using FloatArray = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::c_contig>;
 
 // A scale and a zero point.
