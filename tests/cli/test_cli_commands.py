@@ -129,7 +129,8 @@ def test_recipes_lists_prints_and_copies(cli, tmp_path):
 
     listed = cli("recipes").out.splitlines()
     assert [line.split()[0] for line in listed] == list(shipped_recipes())
-    assert "in about 2 minutes" in listed[list(shipped_recipes()).index("demo-tiny")]
+    described = listed[list(shipped_recipes()).index("demo-tiny")].split(maxsplit=1)[1]
+    assert f"# {described}" in shipped_recipes()["demo-tiny"].splitlines()[:3]
     assert cli("recipes", "demo-tiny").out == shipped_recipes()["demo-tiny"]
     copy = tmp_path / "mine.yaml"
     assert cli("recipes", "demo-tiny", "--output_path", copy).code == 0
