@@ -16,10 +16,6 @@ constexpr int kNative = 8;
 #include "kernels/generic/vector.inl"
 #include "kernels/generic/x86.inl"
 
-PRUNEOFA_INLINE Vector<8>::F multiply_add(Vector<8>::F a, Vector<8>::F b, Vector<8>::F c) {
-  return (Vector<8>::F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-}
-
 #include "kernels/generic/attention.inl"
 #include "kernels/generic/linear_float.inl"
 #include "kernels/generic/linear_int8.inl"

@@ -37,6 +37,8 @@ struct Int8Rows {
   const int32_t* level_sums;  // [rows]: sum of the row's levels
   const float* multipliers;   // [rows]: input scale * weight scale
   const float* bias;          // [rows]
+  const float* level_multipliers;  // [rows]: multipliers and bias in steps of the output grid; null without one
+  const float* level_bias;
   uint32_t rows;
   uint32_t blocks;
   uint32_t block_columns;

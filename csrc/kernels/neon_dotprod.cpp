@@ -16,6 +16,11 @@ constexpr int kNative = 4;
 
 #include "kernels/generic/vector.inl"
 
+template <>
+inline __attribute__((always_inline)) Vector<4>::F fused(Vector<4>::F a, Vector<4>::F b, Vector<4>::F c) {
+  return (Vector<4>::F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+
 struct Neon {
   static constexpr int lanes = 4;
   static constexpr int32_t kOffset = 128;
@@ -49,10 +54,6 @@ struct Neon {
     return (B)vcombine_u8(vqmovun_s16(vqaddq_s16(low, zero)), vqmovun_s16(vqaddq_s16(high, zero)));
   }
 };
-
-PRUNEOFA_INLINE Vector<4>::F multiply_add(Vector<4>::F a, Vector<4>::F b, Vector<4>::F c) {
-  return (Vector<4>::F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-}
 
 #include "kernels/generic/attention.inl"
 #include "kernels/generic/linear_float.inl"

@@ -19,14 +19,17 @@ using F4 = Vector<4>::F;
 using I4 = Vector<4>::I;
 
 void finish(const LinearInt8& call, uint32_t row, const int32_t* sums) {
-  const float multiplier = call.weights->multipliers[row], bias = call.weights->bias[row];
+  const Int8Rows& weights = *call.weights;
+  const F4 multiplier = F4{} + weights.multipliers[row], bias = F4{} + weights.bias[row];
   const std::size_t at = static_cast<std::size_t>(row - call.row_begin) * kLanes;
   for (uint32_t lane = 0; lane < kLanes; lane += 4) {
-    F4 y = __builtin_convertvector(load<I4>(sums + lane), F4) * multiplier + bias;
+    const F4 sum = __builtin_convertvector(load<I4>(sums + lane), F4);
     if (call.levels != nullptr) {
-      store_levels<4>(call.levels + at + lane, level_bits<4>(y, call.grid));
+      const F4 steps = fused<F4>(sum, F4{} + weights.level_multipliers[row], F4{} + weights.level_bias[row]);
+      store_levels<4>(call.levels + at + lane, bits_of_steps<4>(steps, call.grid.zero_point));
       continue;
     }
+    F4 y = fused<F4>(sum, multiplier, bias);
     if (call.residual != nullptr) y += load<F4>(call.residual + at + lane);
     store(call.values + at + lane, y);
   }
@@ -140,7 +143,7 @@ void attention(const Attention& call) {
       const std::size_t at = static_cast<std::size_t>(key) * kLanes + lane;
       const F4 x = load<F4>(scores + at) - load<F4>(maxima + lane);
       const F4 e = x < -80.0f ? F4{} : exponential<F4, I4>(x);
-      const I4 p = (I4)(e * 255.0f + kRounding) & 255;
+      const I4 p = (I4)fused<F4>(e, F4{} + 255.0f, F4{} + kRounding) & 255;
       store(scores + at, e);
       store(totals + lane, load<F4>(totals + lane) + e);
       store(weights + at, __builtin_convertvector(p, Vector<4>::U8));

@@ -97,6 +97,10 @@ Linear Linear::int8(const int8_t* levels, std::size_t rows, std::size_t columns,
   linear.output_ = output;
   linear.multipliers_.resize(rows);
   linear.level_sums_.resize(rows);
+  if (output) {
+    linear.level_multipliers_.resize(rows);
+    linear.level_bias_.resize(rows);
+  }
   linear.small_levels_ = true;
   for (std::size_t row = 0; row < rows; ++row) {
     const float scale = scales[scale_count == 1 ? 0 : row];
@@ -112,6 +116,10 @@ Linear Linear::int8(const int8_t* levels, std::size_t rows, std::size_t columns,
       magnitude += level < 0 ? -level : level;
     }
     linear.level_sums_[row] = sum;
+    if (output) {
+      linear.level_multipliers_[row] = linear.multipliers_[row] * output->inverse_scale;
+      linear.level_bias_[row] = linear.bias_[row] * output->inverse_scale;
+    }
     const double largest = 255.0 * magnitude * linear.multipliers_[row] + std::fabs(linear.bias_[row]);
     linear.small_levels_ = linear.small_levels_ && output && largest / output->scale < 0x1p30;
   }
@@ -181,12 +189,22 @@ Linear Linear::values(const float* weights, std::size_t rows, std::size_t column
 
 std::size_t Linear::bytes() const {
   return bias_.bytes() + starts_.bytes() + groups_.bytes() + level_sums_.bytes() + multipliers_.bytes() +
-         column_numbers_.bytes() + values_.bytes() + pairs_.bytes();
+         level_multipliers_.bytes() + level_bias_.bytes() + column_numbers_.bytes() + values_.bytes() + pairs_.bytes();
 }
 
 Int8Rows Linear::int8_rows() const {
-  return Int8Rows{groups_.data(), starts_.data(), level_sums_.data(), multipliers_.data(), bias_.data(),
-                  rows_,          blocks_,        block_columns_,     input_.zero_point,   small_levels_};
+  return Int8Rows{groups_.data(),
+                  starts_.data(),
+                  level_sums_.data(),
+                  multipliers_.data(),
+                  bias_.data(),
+                  level_multipliers_.data(),
+                  level_bias_.data(),
+                  rows_,
+                  blocks_,
+                  block_columns_,
+                  input_.zero_point,
+                  small_levels_};
 }
 
 FloatRows Linear::float_rows() const {

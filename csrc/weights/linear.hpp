@@ -61,6 +61,7 @@ class Linear {
   Buffer<uint8_t> groups_;
   Buffer<int32_t> level_sums_;
   Buffer<float> multipliers_;
+  Buffer<float> level_multipliers_, level_bias_;  // in steps of the output grid
   Buffer<uint16_t> column_numbers_;
   Buffer<float> values_;
   Buffer<uint16_t> pairs_;

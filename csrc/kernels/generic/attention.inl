@@ -2,7 +2,7 @@
 // maxima, exponentials and sums run down registers, and the weights P are already the activations of the product with
 // V.
 //
-// Needs generic/vector.inl, `multiply_add`, and the register type of generic/linear_int8.inl. A "quad" is four
+// Needs generic/vector.inl and the register type of generic/linear_int8.inl. A "quad" is four
 // consecutive features, or keys, of one token in one 32-bit number: what one lane of `dot4` takes.
 
 // What all lanes of one call share.
@@ -212,7 +212,7 @@ PRUNEOFA_INLINE void score_values(const AttentionPlan<R>& plan, uint32_t lane, t
       for (int i = 0; i < 4; ++i) {
         const F k = F{} + keys[feature * kLanes + i];
 #pragma GCC unroll 4
-        for (int v = 0; v < G; ++v) acc[i][v] = multiply_add(k, q[v], acc[i][v]);
+        for (int v = 0; v < G; ++v) acc[i][v] = fused<F>(k, q[v], acc[i][v]);
       }
     }
     const bool masked = plan.masks(key);
@@ -236,11 +236,12 @@ PRUNEOFA_INLINE void exponentiate_levels(const AttentionPlan<R>& plan, uint32_t 
   for (uint32_t key = plan.first_key; key < plan.last_key; key += 4) {
 #pragma GCC unroll 4
     for (int v = 0; v < G; ++v) {
-      I quad = {};
+      I quad = I{} - kRoundingQuad;
+#pragma GCC unroll 4
       for (uint32_t i = 0; i < 4; ++i) {
         const F x = load<F>(scores + static_cast<std::size_t>(key + i) * kLanes + v * R::lanes) - maxima[v];
-        const F p = exponential<F, I>(x) * 255.0f + kRounding;
-        quad |= ((I)p & 255) << (8 * i);
+        const F p = fused<F>(exponential<F, I>(x), F{} + 255.0f, F{} + kRounding);
+        quad += (I)p << (8 * i);
       }
       const B adopted = R::adopt((B)quad);
       totals[v] = R::dot4(totals[v], adopted, I{} + 0x01010101);
@@ -337,7 +338,7 @@ PRUNEOFA_INLINE void context_values(const AttentionPlan<R>& plan, uint32_t featu
     for (int i = 0; i < D; ++i) {
       const F value = F{} + values[static_cast<std::size_t>(feature + i) * kLanes];
 #pragma GCC unroll 4
-      for (int v = 0; v < G; ++v) acc[i][v] = multiply_add(value, e[v], acc[i][v]);
+      for (int v = 0; v < G; ++v) acc[i][v] = fused<F>(value, e[v], acc[i][v]);
     }
   }
 #pragma GCC unroll 4

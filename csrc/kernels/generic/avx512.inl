@@ -6,10 +6,6 @@ constexpr int kNative = 16;
 #include "kernels/generic/vector.inl"
 #include "kernels/generic/x86.inl"
 
-PRUNEOFA_INLINE Vector<16>::F multiply_add(Vector<16>::F a, Vector<16>::F b, Vector<16>::F c) {
-  return (Vector<16>::F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-}
-
 #include "kernels/generic/attention.inl"
 #include "kernels/generic/linear_float.inl"
 #include "kernels/generic/linear_int8.inl"

@@ -1,5 +1,5 @@
 // float32 Linear over its non-zeros: a weight is spread over a register and multiplied with its column's tokens.
-// Needs generic/vector.inl, `kNative`, and `multiply_add(F, F, F)`.
+// Needs generic/vector.inl and `kNative`.
 
 template <int V>
 PRUNEOFA_INLINE void linear_float_row(const LinearFloat& call, uint32_t block, uint32_t row, uint32_t lane) {
@@ -15,7 +15,7 @@ PRUNEOFA_INLINE void linear_float_row(const LinearFloat& call, uint32_t block, u
   for (uint32_t i = weights.starts[index]; i < end; ++i) {
     const float* const column = panel + static_cast<std::size_t>(weights.columns[i]) * kLanes;
     const F weight = F{} + weights.values[i];
-    for (int v = 0; v < V; ++v) acc[v] = multiply_add(weight, load<F>(column + v * kNative), acc[v]);
+    for (int v = 0; v < V; ++v) acc[v] = fused<F>(weight, load<F>(column + v * kNative), acc[v]);
   }
   if (block + 1 < weights.blocks) {
     for (int v = 0; v < V; ++v) store(kept + v * kNative, acc[v]);

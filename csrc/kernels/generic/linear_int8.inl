@@ -14,11 +14,11 @@
 
 template <class R>
 PRUNEOFA_INLINE void finish_levels(const LinearInt8& call, uint32_t row, uint32_t lane, const typename R::I (&acc)[4]) {
-  const float multiplier = call.weights->multipliers[row], bias = call.weights->bias[row];
+  using F = typename R::F;
+  const F multiplier = F{} + call.weights->level_multipliers[row], bias = F{} + call.weights->level_bias[row];
   typename R::I rounded[4];
   for (int i = 0; i < 4; ++i) {
-    const typename R::F y = R::to_float(acc[i]) * multiplier + bias;
-    const typename R::F scaled = y * call.grid.inverse_scale;
+    const F scaled = fused<F>(R::to_float(acc[i]), multiplier, bias);
     rounded[i] = call.weights->small_levels ? R::round(scaled) : R::round_bounded(scaled);
   }
   const std::size_t at = static_cast<std::size_t>(row - call.row_begin) * kLanes + lane;
@@ -28,12 +28,12 @@ PRUNEOFA_INLINE void finish_levels(const LinearInt8& call, uint32_t row, uint32_
 template <class R>
 PRUNEOFA_INLINE void finish_values(const LinearInt8& call, uint32_t row, uint32_t lane, const typename R::I (&acc)[4]) {
   using F = typename R::F;
-  const float multiplier = call.weights->multipliers[row], bias = call.weights->bias[row];
+  const F multiplier = F{} + call.weights->multipliers[row], bias = F{} + call.weights->bias[row];
   typename R::I ordered[4] = {acc[0], acc[1], acc[2], acc[3]};
   R::natural(ordered);
   const std::size_t at = static_cast<std::size_t>(row - call.row_begin) * kLanes + lane;
   for (int i = 0; i < 4; ++i) {
-    F y = R::to_float(ordered[i]) * multiplier + bias;
+    F y = fused<F>(R::to_float(ordered[i]), multiplier, bias);
     if (call.residual != nullptr) y += load<F>(call.residual + at + i * R::lanes);
     store(call.values + at + i * R::lanes, y);
   }

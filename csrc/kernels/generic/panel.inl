@@ -64,13 +64,11 @@ PRUNEOFA_INLINE void layer_norm_lanes(const LayerNorm& call, uint32_t lane) {
     }
     for (uint32_t t = 0; t < call.target_count; ++t) {
       const PanelTarget& target = call.targets[t];
-      for (int v = 0; v < kVectors; ++v) {
-        const std::size_t at = static_cast<std::size_t>(k) * kLanes + lane + v * kNative;
-        if (target.levels != nullptr) {
-          store_levels<kNative>(target.levels + at, level_bits<kNative>(result[v], target.grid));
-        } else {
-          store_bfloat16<kNative>(target.bfloat16 + at, result[v]);
-        }
+      const std::size_t at = static_cast<std::size_t>(k) * kLanes + lane;
+      if (target.levels != nullptr) {
+        store_row<kVectors, kNative>(target.levels + at, result, target.grid);
+      } else {
+        for (int v = 0; v < kVectors; ++v) store_bfloat16<kNative>(target.bfloat16 + at + v * kNative, result[v]);
       }
     }
   }

@@ -11,6 +11,19 @@ template <>
 inline __attribute__((always_inline)) Vector<16>::F larger(Vector<16>::F first, Vector<16>::F second) {
   return (Vector<16>::F)_mm512_max_ps((__m512)first, (__m512)second);
 }
+template <>
+inline __attribute__((always_inline)) Vector<16>::F fused(Vector<16>::F a, Vector<16>::F b, Vector<16>::F c) {
+  return (Vector<16>::F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+template <>
+inline __attribute__((always_inline)) Vector<16>::F nearest(Vector<16>::F x) {
+  return (Vector<16>::F)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+template <>
+inline __attribute__((always_inline)) Vector<16>::F times_power<Vector<16>::F, Vector<16>::I>(Vector<16>::F x,
+                                                                                             Vector<16>::F n) {
+  return (Vector<16>::F)_mm512_scalef_ps((__m512)x, (__m512)n);
+}
 #endif
 template <>
 inline __attribute__((always_inline)) Vector<8>::F smaller(Vector<8>::F first, Vector<8>::F second) {
@@ -19,6 +32,10 @@ inline __attribute__((always_inline)) Vector<8>::F smaller(Vector<8>::F first, V
 template <>
 inline __attribute__((always_inline)) Vector<8>::F larger(Vector<8>::F first, Vector<8>::F second) {
   return (Vector<8>::F)_mm256_max_ps((__m256)first, (__m256)second);
+}
+template <>
+inline __attribute__((always_inline)) Vector<8>::F fused(Vector<8>::F a, Vector<8>::F b, Vector<8>::F c) {
+  return (Vector<8>::F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
 
 #if defined(__AVX512VNNI__)
@@ -158,4 +175,16 @@ struct Zmm {
     return (B)_mm512_packus_epi16(low, high);
   }
 };
+#endif
+
+#if defined(__AVX512VNNI__)
+// Packing leaves 4 tokens of each register side by side; one permutation puts all 64 into their order.
+template <>
+inline __attribute__((always_inline)) void store_row<4, 16>(uint8_t* to, const Vector<16>::F (&values)[4],
+                                                            const Grid& grid) {
+  Zmm::I rounded[4];
+  for (int v = 0; v < 4; ++v) rounded[v] = Zmm::round_bounded(values[v] * grid.inverse_scale);
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  store(to, _mm512_permutexvar_epi32(order, (__m512i)Zmm::pack_levels(rounded, grid.zero_point)));
+}
 #endif
