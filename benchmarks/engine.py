@@ -123,7 +123,7 @@ def measure_sparsity(args: argparse.Namespace, config: BenchConfig) -> dict[str,
         points = list(zip(SPARSITIES, times, strict=True))
         results.append(
             {
-                **{key: case[key] for key in ("threads", "batch", "length", "repeats", "others_cores")},
+                **{key: case[key] for key in ("threads", "batch", "length", "repeats", "calls", "others_cores")},
                 "points": [[sparsity, seconds] for sparsity, seconds in points],
                 "peer": {key: peer[key] for key in ("name", "form", "median_seconds", "trials_seconds")},
                 "break_even": break_even_sparsity(points, peer["median_seconds"]),
@@ -227,7 +227,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", choices=list(PARTS), help="parts (default: all; real with --model alone)")
     parser.add_argument("--prepare", action="store_true", help="only write the models and the peers' files")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=25, help="timed calls of each runtime and shape, at most")
+    parser.add_argument("--repeats", type=int, default=25, help="turns of each runtime and shape, at most")
     parser.add_argument("--model", type=Path, help="a compressed file or model folder, for the part real")
     parser.add_argument("--work", type=Path, default=Path("runs/engine_bench"), help="keeps models and peers' files")
     parser.add_argument("--tiny", action="store_true", help="a tiny encoder in place of each, for a trial")

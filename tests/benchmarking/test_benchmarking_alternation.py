@@ -11,9 +11,9 @@ def record(contestants, **settings):
     told = []
 
     def call(place):
-        def run(number):
-            told.append((place, number))
-            return float(place + 1)
+        def run(numbers):
+            told.extend((place, number) for number in numbers)
+            return [float(place + 1 + step) for step in range(len(numbers))]
 
         return run
 
@@ -26,7 +26,18 @@ def test_contestants_alternate_on_the_same_input():
     assert [place for place, _ in told] == [0, 1, 1, 0, 0, 1, 1, 0]
     for first, second in zip(told[::2], told[1::2], strict=True):
         assert first[1] == second[1]
-    assert times == [Times((1.0,) * 4), Times((2.0,) * 4)]
+    assert times == [Times(((1.0,),) * 4), Times(((2.0,),) * 4)]
+
+
+def test_a_turn_is_some_calls_on_inputs_that_follow():
+    told, times = record(2, repeats=2, inputs=3, calls=4, seconds=60.0)
+    assert [place for place, _ in told] == [0] * 4 + [1] * 4 + [1] * 4 + [0] * 4
+    for start in range(0, 16, 4):
+        numbers = [number for _, number in told[start : start + 4]]
+        assert numbers == [(numbers[0] + step) % 3 for step in range(4)]
+    assert [number for _, number in told[:4]] == [number for _, number in told[4:8]]
+    assert times[1].turns == ((2.0, 3.0, 4.0, 5.0),) * 2
+    assert (times[1].first, times[1].median, times[1].seconds) == (2.0, 4.0, (3.0, 4.0, 5.0) * 2)
 
 
 @given(st.integers(1, 5), st.integers(1, 20), st.integers(1, 6), st.integers(0, 3))
@@ -56,7 +67,7 @@ def test_a_shape_ends_after_its_time_but_not_before_the_least_number_of_rounds()
 
 
 def test_figures_of_times():
-    times = Times(tuple(float(value) for value in range(100, 0, -1)))
+    times = Times(((0.5, *(float(value) for value in range(100, 0, -1))),))
     assert times.median == 50.5
     assert times.p95 == 95.0
     assert percentile([3.0], 0.95) == 3.0

@@ -39,8 +39,8 @@ class FakeWorker:
         if self.form.settings.get("fails_to_run"):
             raise WorkerError(f"{self.form.runtime} ({self.form.name}): no such operator")
 
-    def run(self, index):
-        return self.form.settings.get("seconds", 1.0)
+    def run(self, indices):
+        return [self.form.settings.get("seconds", 1.0)] * len(indices)
 
     def answer(self, index):
         ids = self.inputs[index]["input_ids"]
@@ -108,9 +108,10 @@ def test_a_real_one_gives_a_document_of_plain_values(tiny_model):
     shapes = [(case["threads"], case["batch"], case["length"]) for case in found["cases"]]
     assert shapes == [(t, b, n) for t in (1, 2) for b, n in ((1, 5), (1, 16), (3, 5))]
     for case in found["cases"]:
-        assert case["repeats"] == 3
+        assert (case["repeats"], case["calls"]) == (3, 3)
         for row in case["rows"]:
             assert 0 < row["least_seconds"] <= row["median_seconds"] <= row["p95_seconds"]
+            assert row["first_seconds"] > 0
             assert row["items_per_second"] == case["batch"] / row["median_seconds"]
         assert case["rows"][1]["agreement"]["difference"] == 0.0  # every kernel gives the same bits
     assert [(row["threads"], row["name"]) for row in found["loads"]] == [

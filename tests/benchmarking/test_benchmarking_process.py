@@ -33,7 +33,7 @@ def test_a_worker_loads_times_and_answers(worker, tiny_model):
     worker.prepare(inputs)
     assert worker.load_seconds > 0
     assert worker.facts["weight_bytes"] > 0
-    assert worker.run(2) > 0
+    assert min(worker.run([2, 0])) > 0
     assert worker.memory() >= 0
     own = Engine.load(tiny_model, threads=1)
     assert worker.facts["kernel"] == own.kernel
@@ -48,7 +48,7 @@ def test_a_failing_request_is_told_and_the_worker_lives_on(worker):
     with pytest.raises(WorkerError, match=r"engine \(int8\): DataError: .*"):
         worker.prepare(broken)
     worker.prepare(inputs)
-    assert worker.run(0) > 0
+    assert min(worker.run([0])) > 0
 
 
 def test_a_model_that_is_not_there_is_told_and_leaves_no_process(tmp_path):

@@ -15,7 +15,7 @@ def row(name: str, seconds: float, model: str = "m", form: str = "int8", **more:
     agreement = {"difference": 0.01, "largest": 2.0, "relative": 0.1, "same": 0.995}
     return {
         "name": name, "model": model, "form": form, "median_seconds": seconds, "p95_seconds": 1.2 * seconds,
-        "least_seconds": seconds, "items_per_second": 1 / seconds, "ratio": seconds / 0.010, "load_seconds": 0.5,
+        "first_seconds": 2 * seconds, "least_seconds": seconds, "items_per_second": 1 / seconds, "ratio": seconds / 0.010, "load_seconds": 0.5,
         "memory_bytes": 5_000_000, "agreement": None if name == "engine" else agreement, "trials_seconds": {}, **more,
     }  # fmt: skip
 

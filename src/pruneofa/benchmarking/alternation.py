@@ -1,4 +1,4 @@
-"""Taking turns: every contestant once in each round, each round on another input, starting with another contestant."""
+"""Taking turns: every contestant once in each round, each round on other inputs, starting with another contestant."""
 
 import random
 import statistics
@@ -11,18 +11,35 @@ __all__ = ["Times", "alternate", "percentile", "rounds"]
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of a contestant's calls, in the order of the rounds."""
+    """Seconds of a contestant's calls.
 
-    seconds: tuple[float, ...]
+    The first call of a turn finds the processor and its caches as the others left them, so it is told apart.
+
+    Attributes:
+        turns: For each round the calls of this contestant's turn, in their order.
+    """
+
+    turns: tuple[tuple[float, ...], ...]
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """Of the calls after the first of each turn; of the first ones where turns have no other."""
+        later = tuple(seconds for turn in self.turns for seconds in turn[1:])
+        return later or tuple(turn[0] for turn in self.turns)
+
+    @property
+    def first(self) -> float:
+        """The middle one of the first calls."""
+        return statistics.median(turn[0] for turn in self.turns)
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The middle one of `seconds`."""
         return statistics.median(self.seconds)
 
     @property
     def p95(self) -> float:
-        """95 % took no longer."""
+        """95 % of `seconds` are no longer."""
         return percentile(self.seconds, 0.95)
 
 
@@ -33,7 +50,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def rounds(contestants: int, repeats: int, inputs: int, seed: int = 0) -> Iterator[tuple[int, list[int]]]:
-    """For each round the input that all compute, and the contestants in the order of their turns.
+    """For each round the input that all begin with, and the contestants in the order of their turns.
 
     The order moves on by one from round to round, so that nobody always follows the same one. Inputs come in a fresh
     random order each time that all have been used.
@@ -53,11 +70,12 @@ def rounds(contestants: int, repeats: int, inputs: int, seed: int = 0) -> Iterat
 
 
 def alternate(
-    calls: Sequence[Callable[[int], float]],
+    turns: Sequence[Callable[[Sequence[int]], Sequence[float]]],
     *,
     repeats: int,
     inputs: int,
     seconds: float,
+    calls: int = 1,
     min_repeats: int = 1,
     pause: float = 0.0,
     seed: int = 0,
@@ -66,24 +84,25 @@ def alternate(
     """Time calls by turns.
 
     Args:
-        calls: Each takes the number of an input and returns the seconds that it took.
+        turns: Each takes the numbers of inputs and returns the seconds that each of them took.
         repeats: Rounds at most.
         inputs: Number of inputs.
         seconds: No further round begins after this time.
-        min_repeats: But so many are done in any case.
-        pause: Before each call.
+        calls: Inputs of a turn: one after the other, from the round's first on.
+        min_repeats: But so many rounds are done in any case.
+        pause: Before each turn.
         seed: Of the inputs' order.
         clock: What tells the time.
 
     Returns:
-        For each of `calls` its times; all have the same number.
+        For each of `turns` its times; all have the same number.
     """
-    found: list[list[float]] = [[] for _ in calls]
+    found: list[list[tuple[float, ...]]] = [[] for _ in turns]
     started = clock()
-    for done, (number, order) in enumerate(rounds(len(calls), repeats, inputs, seed)):
+    for done, (number, order) in enumerate(rounds(len(turns), repeats, inputs, seed)):
         if done >= min_repeats and clock() - started > seconds:
             break
         for place in order:
             time.sleep(pause)
-            found[place].append(calls[place](number))
+            found[place].append(tuple(turns[place]([(number + step) % inputs for step in range(calls)])))
     return [Times(tuple(each)) for each in found]

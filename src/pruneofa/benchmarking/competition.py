@@ -107,6 +107,7 @@ def _case(seats: list[_Seat], shape: Shape, threads: int, facts: ModelFacts, con
         repeats=config.repeats,
         inputs=len(inputs),
         seconds=config.seconds,
+        calls=config.calls,
         min_repeats=config.min_repeats,
         pause=config.pause,
         seed=config.seed,
@@ -119,7 +120,8 @@ def _case(seats: list[_Seat], shape: Shape, threads: int, facts: ModelFacts, con
         "threads": threads,
         "batch": shape.batch,
         "length": shape.length,
-        "repeats": len(times[0].seconds),
+        "repeats": len(times[0].turns),
+        "calls": config.calls,
         "others_cores": others,
         "rows": rows,
     }
@@ -145,6 +147,7 @@ def _chosen(first: _Seat, seat: _Seat, inputs: list[Inputs], config: BenchConfig
             repeats=min(_TRIAL_ROUNDS, config.repeats),
             inputs=len(inputs),
             seconds=config.seconds / 2,
+            calls=config.calls,
             pause=config.pause,
             seed=config.seed,
         )
@@ -180,6 +183,7 @@ def _row(seat: _Seat, worker: WorkerProcess, shape: Shape, times: Times) -> dict
         "form": worker.form.name,
         "median_seconds": times.median,
         "p95_seconds": times.p95,
+        "first_seconds": times.first,
         "least_seconds": min(times.seconds),
         "items_per_second": shape.batch / times.median,
         "load_seconds": worker.load_seconds,

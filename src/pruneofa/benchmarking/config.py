@@ -23,13 +23,16 @@ class BenchConfig(BaseModel):
         tuple(PEERS), description=f"runtimes to compare with: {', '.join(PEERS)}; empty: the engine alone"
     )
     max_tokens: int | None = Field(None, ge=1, description="leave out shapes of more tokens (batch x length) than this")
-    repeats: int = Field(20, ge=1, description="timed calls of each runtime and shape")
-    seconds: float = Field(
-        40.0, gt=0.0, description="a shape ends early after this time, but not before min_repeats calls"
+    repeats: int = Field(20, ge=1, description="turns of each runtime and shape")
+    calls: int = Field(
+        3, ge=1, description="calls of a turn; the first, which finds the caches as others left them, is told apart"
     )
-    min_repeats: int = Field(5, ge=1, description="timed calls that every shape gets")
+    seconds: float = Field(
+        40.0, gt=0.0, description="a shape ends early after this time, but not before min_repeats turns"
+    )
+    min_repeats: int = Field(5, ge=1, description="turns that every shape gets")
     pause: float = Field(
-        0.003, ge=0.0, le=1.0, description="seconds between two calls, in which the last one's threads fall asleep"
+        0.003, ge=0.0, le=1.0, description="seconds between two turns, in which the last one's threads fall asleep"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="of the token ids and the order of the inputs")
 

@@ -80,9 +80,9 @@ class WorkerProcess:
         """Give it the inputs that `run` and `answer` number."""
         self._ask("prepare", list(inputs))
 
-    def run(self, index: int) -> float:
-        """Seconds that computing an input takes."""
-        return float(self._ask("run", index))
+    def run(self, indices: Sequence[int]) -> list[float]:
+        """Seconds that computing each of some inputs takes, one after the other."""
+        return [float(seconds) for seconds in self._ask("run", list(indices))]
 
     def answer(self, index: int) -> dict[str, NDArray[np.float32]]:
         """What comes out for an input."""

@@ -45,15 +45,18 @@ class _Worker:
     def prepare(self, inputs: list[Inputs]) -> None:
         """Keep the inputs that later requests number, and compute the first, so that what is lazy is done."""
         self._inputs = inputs
-        self.run(0)
+        self.run([0])
 
-    def run(self, index: int) -> float:
-        """Seconds that the call took."""
+    def run(self, indices: list[int]) -> list[float]:
+        """Seconds that each of the calls took, one after the other."""
         assert self._model is not None
-        inputs = self._inputs[index]
-        started = time.perf_counter()
-        self._model.run(inputs)
-        return time.perf_counter() - started
+        seconds = []
+        for index in indices:
+            inputs = self._inputs[index]
+            started = time.perf_counter()
+            self._model.run(inputs)
+            seconds.append(time.perf_counter() - started)
+        return seconds
 
     def answer(self, index: int) -> dict[str, NDArray[np.float32]]:
         """What comes out for an input, as float32."""

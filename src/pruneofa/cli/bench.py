@@ -34,7 +34,7 @@ def bench(
     lengths: Annotated[str, typer.Option("--lengths", help="Tokens of a sequence, with commas.")] = "128",
     batches: Annotated[str, typer.Option("--batches", help="Sequences of a call, with commas.")] = "1,16",
     threads: Annotated[str, typer.Option("--threads", help="Cores, with commas.")] = "1",
-    repeats: Annotated[int, typer.Option("--repeats", help="Timed calls of each runtime and shape.")] = 20,
+    repeats: Annotated[int, typer.Option("--repeats", help="Turns of each runtime and shape, three calls each.")] = 20,
     seconds: Annotated[
         float, typer.Option("--seconds", help="A shape ends early after this time, but not before 5 calls.")
     ] = 40.0,

@@ -24,10 +24,11 @@ TEXT_COLUMNS = (0, 2, 3)
 def bench_grid(document: Mapping[str, Any]) -> Grid:
     """A row for each number of threads, shape and runtime.
 
+    Median and p95 are of calls that follow another one of the same runtime, `first ms` is the median of those before.
     `times` is the runtime's median over the first row's; `max difference` and `same label` compare its answers with the
     first row's, on the inputs that were timed.
     """
-    headings = ["tokens", "threads", "runtime", "form", "median ms", "p95 ms", "items/s", "times", "memory"]
+    headings = ["tokens", "threads", "runtime", "form", "median ms", "p95 ms", "first ms", "items/s", "times", "memory"]
     headings += ["load s", "max difference", "same label %"]
     rows = []
     for case in document["cases"]:
@@ -41,6 +42,7 @@ def bench_grid(document: Mapping[str, Any]) -> Grid:
                     clean_text(row["form"]),
                     milliseconds(row["median_seconds"]),
                     milliseconds(row["p95_seconds"]),
+                    milliseconds(row["first_seconds"]),
                     f"{row['items_per_second']:,.1f}",
                     f"{row['ratio']:.2f}",
                     format_bytes(row["memory_bytes"]),
