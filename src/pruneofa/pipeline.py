@@ -57,13 +57,17 @@ STEPS = (
         "quantize",
         ("int8_model",),
     ),
-    Step(Stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?"), evaluate.run), "task", ()),
+    Step(
+        Stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?"), evaluate.run),
+        "task",
+        ("evaluation",),
+    ),
     Step(
         Stage("compress", ("compress",), ("task_teacher?", "task_model?", "int8_model?"), compress.run),
         "task",
         ("compressed",),
     ),
-    Step(Stage("bench", ("bench", "task"), ("compressed", "task_teacher?"), bench.run), "bench", ()),
+    Step(Stage("bench", ("bench", "task"), ("compressed", "task_teacher?", "evaluation?"), bench.run), "bench", ()),
 )
 STAGES = {step.stage.name: step.stage for step in STEPS}
 PRETRAINING = ("corpus", "teach", "prune")

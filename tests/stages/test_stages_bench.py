@@ -23,7 +23,8 @@ def timed(small_world, run_copy):
 
     def run(peers=""):
         recipe = load_recipe(str(small_world.recipe), [SMALL % peers])
-        inputs = {"compressed": str(run_copy / "compress"), "task_teacher": str(run_copy / "finetune")}
+        inputs = {"compressed": "compress", "task_teacher": "finetune", "evaluation": "evaluate"}
+        inputs = {name: str(run_copy / folder) for name, folder in inputs.items()}
         record = execute(STAGES["bench"], recipe, inputs, run_copy / "bench")
         shutil.copy(small_world.recipe, run_copy / "recipe.yaml")
         with (run_copy / "recipe.yaml").open("a", encoding="utf-8") as file:
@@ -47,6 +48,15 @@ def test_the_engine_is_timed_and_answers_texts_of_the_evaluation_split(timed, sm
         assert f"{answer['text']},{answer['expected']}" in lines
         assert answer["label"] in ("up", "down")
         assert 0.5 <= answer["score"] <= 1.0
+    (agreement,) = (note for note in record.results["notes"] if note.startswith("The engine on all"))
+    expected = json.loads((folder / "evaluate" / "predictions-int8_model.json").read_text(encoding="utf-8"))
+    found = json.loads((folder / "bench" / "predictions-int8_model.json").read_text(encoding="utf-8"))
+    assert found["metrics"] == pytest.approx(expected["metrics"], abs=0.001)
+    same = sum(
+        one["prediction"] == two["prediction"] for one, two in zip(found["examples"], expected["examples"], strict=True)
+    )
+    assert f", {100 * same / len(lines[1:]):.2f} % equal answers." in agreement
+    assert same >= 0.995 * len(lines[1:])
     document = json.loads((folder / "bench" / "bench.json").read_text(encoding="utf-8"))
     assert document["model"]["sparsity"] == pytest.approx(0.85, abs=1e-3)
     own = document["cases"][0]["rows"][0]

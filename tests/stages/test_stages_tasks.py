@@ -135,6 +135,20 @@ def test_evaluating_again_gives_the_same_files(questions, tmp_path):
         assert entry["first"] != entry["second"] and entry["question"] == "this one is great"
 
 
+def test_the_engine_finds_the_answers_that_pytorch_finds(questions, tmp_path):
+    recipe, run = questions
+    found = evaluate_model(str(run / "model.pofa"), recipe.task, engine=True)
+    expected = evaluate_model(str(run / "model.pofa"), recipe.task)
+    assert found.metrics == expected.metrics
+    answers = [
+        [entry["prediction"] for entry in each.documents["evaluation"]["examples"]] for each in (found, expected)
+    ]
+    assert answers[0] == answers[1]
+    with pytest.raises(ConfigurationError, match="is an ONNX file, which the engine does not run"):
+        onnx_file = run / "finetune" / "model.onnx"
+        evaluate_model(str(onnx_file), recipe.task, engine=True)
+
+
 def test_questions_without_an_answer(questions, tmp_path):
     _, run = questions
     source = squad_file(tmp_path / "dev.json", 9, 3, unanswerable=True)

@@ -45,6 +45,7 @@ def evaluate(
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     max_length: MaxLength = None,
+    engine: Annotated[bool, typer.Option("--engine", help="Compute with the engine in place of PyTorch.")] = False,
     overrides: Set = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -70,7 +71,7 @@ def evaluate(
     )
     task = required_task(stage_recipe("evaluate", recipe, model, settings, overrides))
     quiet_libraries()
-    metrics = evaluate_into(output_dir, model, task, overwrite=overwrite)
+    metrics = evaluate_into(output_dir, model, task, engine=engine, overwrite=overwrite)
     if as_json:
         print_json(metrics)
         return

@@ -22,6 +22,8 @@ from pruneofa.engine.native import active_kernel
 from pruneofa.errors import CheckpointError, EngineError
 from pruneofa.recipe import Recipe
 from pruneofa.stages.bench_models import dense_contestants, prepare_model
+from pruneofa.stages.compare import compare
+from pruneofa.stages.evaluate import evaluate_model
 from pruneofa.stages.task_training import required_task
 
 __all__ = ["bench_model", "run"]
@@ -29,7 +31,8 @@ __all__ = ["bench_model", "run"]
 logger = logging.getLogger(__name__)
 
 DOCUMENT_NAME = "bench.json"
-_FILES = {"int8_model.pofa": "sparse int8", "task_model.pofa": "sparse"}
+_FILES = {"int8_model": "sparse int8", "task_model": "sparse"}
+"""Models, the smallest first: what their files are called, and their names."""
 _RUNTIME_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch", ENGINE: "engine"}
 _TEXTS = 3
 
@@ -90,7 +93,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     """
     config = recipe.bench or BenchConfig()
     task = required_task(recipe)
-    file = next(path for name in _FILES if (path := Path(inputs["compressed"]) / name).exists())
+    file = next(path for name in _FILES if (path := Path(inputs["compressed"]) / f"{name}.pofa").exists())
     notes = []
     for peer in config.peers:
         if missing := missing_packages(peer):
@@ -99,6 +102,10 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     try:
         document = _bench_run(file, inputs, config.model_copy(update={"peers": peers}))
         answers = _answers(file, task)
+        if "evaluation" in inputs:
+            notes.append(
+                _agreement(file, task, Path(inputs["evaluation"]) / f"predictions-{file.stem}.json", output_dir)
+            )
     except (CheckpointError, EngineError) as error:
         logger.warning("bench: skipped: %s", error)
         return {"speed": [], "answers": [], "notes": [*notes, f"Speed was not measured: {error}"]}
@@ -111,7 +118,7 @@ def _bench_run(file: Path, inputs: Mapping[str, str], config: BenchConfig) -> di
         beside: tuple[Contestant, ...] = ()
         if "task_teacher" in inputs and "onnxruntime" in config.peers:
             beside = dense_contestants(inputs["task_teacher"], Path(folder) / "dense")
-        return bench_model(str(file), config, work_dir=Path(folder) / "sparse", name=_FILES[file.name], beside=beside)
+        return bench_model(str(file), config, work_dir=Path(folder) / "sparse", name=_FILES[file.stem], beside=beside)
 
 
 def _speed_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -147,6 +154,18 @@ def _answers(file: Path, task: TaskConfig) -> list[dict[str, Any]]:
         }
         for row, text, answer in zip(chosen, texts, found, strict=True)
     ]
+
+
+def _agreement(file: Path, task: TaskConfig, predictions: Path, output_dir: Path) -> str:
+    """What the engine makes of the whole evaluation split, beside what PyTorch made of it."""
+    evaluation = evaluate_model(str(file), task, engine=True)
+    own = output_dir / predictions.name
+    evaluation.write_predictions(own)
+    (found,) = (split for split in compare(str(predictions), str(own)) if split.split == EVALUATION)
+    told = [f"{each.metric} {each.second:.4f} (PyTorch: {each.first:.4f})" for each in found.metrics]
+    if found.counts:  # not of a regression, whose numbers differ in the last place
+        told.append(f"{100 * (1 - len(found.disagreements) / found.examples):.2f} % equal answers")
+    return f"The engine on all {found.examples:,} examples of the evaluation split: {', '.join(told)}."
 
 
 def _text(row: Row, columns: Columns) -> str | tuple[str, str]:

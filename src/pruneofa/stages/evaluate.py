@@ -16,6 +16,7 @@ from pruneofa.data.task_rows import EVALUATION
 from pruneofa.data.tasks import load_evaluations
 from pruneofa.errors import ConfigurationError, DataError
 from pruneofa.recipe import Recipe
+from pruneofa.stages.engine_model import EngineModel
 from pruneofa.stages.models import load_any, load_config, load_tokenizer, longest_sequence
 from pruneofa.stages.scoring import scored
 from pruneofa.stages.task_models import OUTPUTS, auto_class, kind_of_model, labels_of_model
@@ -64,25 +65,33 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     return results
 
 
-def evaluate_model(path: str, task: TaskConfig) -> Evaluation:
+def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False) -> Evaluation:
     """Metrics and predictions of one model on every split of `task` that is reported on.
 
     Args:
         path: a model folder, a hub name, a compressed file, or an ONNX file in the folder of its model.
         task: what to evaluate on.
+        engine: computed by the engine, in place of PyTorch.
 
     Raises:
-        CheckpointError: the model is missing or damaged, or was never trained on a task.
+        CheckpointError: the model is missing or damaged, was never trained on a task, or the engine does not run it.
+        ConfigurationError: the engine is asked to run an ONNX file.
         DataError: the task is of another kind than the model, or has a label that it was not trained on.
+        EngineError: the engine's compiled part is missing.
     """
-    if path.endswith(".pofa"):
-        with tempfile.TemporaryDirectory() as folder:
-            decompress(path, Path(folder) / "model")
-            return evaluate_model(str(Path(folder) / "model"), task)
-    folder = str(Path(path).parent) if path.endswith(".onnx") else path
+    if not path.endswith(".pofa"):
+        return _evaluate(path, str(Path(path).parent) if path.endswith(".onnx") else path, task, engine)
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "model"
+        decompress(path, folder)
+        return _evaluate(path, str(folder), task, engine)
+
+
+def _evaluate(path: str, folder: str, task: TaskConfig, engine: bool) -> Evaluation:
+    """`folder` has the model's config and tokenizer."""
     tokenizer = load_tokenizer(folder)
     kind = _kind(folder, task)
-    model = _onnx_model(path) if path.endswith(".onnx") else load_any(auto_class(kind), path, head_is_trained=True)
+    model = _load(path, folder, kind, engine)
     names = labels_of_model(model.config)
     if names is not None and task.label_names is not None and sorted(names) != sorted(task.label_names):
         raise DataError(f"model {path!r} knows the labels {names}, the task names {task.label_names}")
@@ -105,26 +114,35 @@ def evaluate_model(path: str, task: TaskConfig) -> Evaluation:
     return Evaluation(metrics, documents)
 
 
-def _onnx_model(path: str) -> Any:
-    from pruneofa.export.runtime import OnnxModel
+def _load(path: str, folder: str, kind: TaskKind, engine: bool) -> Any:
+    if path.endswith(".onnx"):
+        if engine:
+            raise ConfigurationError(f"{path} is an ONNX file, which the engine does not run; leave the engine out")
+        from pruneofa.export.runtime import OnnxModel
 
-    return OnnxModel(path, load_config(str(Path(path).parent)))
+        return OnnxModel(path, load_config(folder))
+    if engine:
+        return EngineModel(path, load_config(folder))
+    return load_any(auto_class(kind), folder, head_is_trained=True)
 
 
-def evaluate_into(output_dir: Path, path: str, task: TaskConfig, *, overwrite: bool = False) -> dict[str, float]:
+def evaluate_into(
+    output_dir: Path, path: str, task: TaskConfig, *, engine: bool = False, overwrite: bool = False
+) -> dict[str, float]:
     """As `evaluate_model`; metrics and predictions are left in `output_dir`, the metrics are returned.
 
     Args:
         output_dir: a new or empty folder, or one of an earlier evaluation of the same model on the same task.
         path: a model folder, a hub name, or a compressed file.
         task: what to evaluate on.
+        engine: computed by the engine, in place of PyTorch.
         overwrite: the folder may hold the evaluation of something else.
 
     Raises:
         ConfigurationError: the folder holds anything else.
     """
     _check_free(output_dir, path, task, overwrite)
-    evaluation = evaluate_model(path, task)
+    evaluation = evaluate_model(path, task, engine=engine)
     evaluation.write_predictions(output_dir / PREDICTIONS_NAME)
     write_json(output_dir / METRICS_NAME, {"model": path, "task": task.task_name, "metrics": evaluation.metrics})
     return evaluation.metrics
