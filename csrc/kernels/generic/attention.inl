@@ -228,6 +228,7 @@ PRUNEOFA_INLINE void exponentiate_levels(const AttentionPlan<R>& plan, uint32_t 
   using B = typename R::B;
   using F = typename R::F;
   using I = typename R::I;
+  using U = typename Vector<R::lanes>::U;
   const float* const scores = plan.template place<float>(plan.at.scores) + lane;
   uint8_t* const weights = plan.template place<uint8_t>(plan.at.probabilities) + lane * 4;
   const int32_t quads = static_cast<int32_t>((plan.last_key - plan.first_key) / 4);
@@ -236,12 +237,12 @@ PRUNEOFA_INLINE void exponentiate_levels(const AttentionPlan<R>& plan, uint32_t 
   for (uint32_t key = plan.first_key; key < plan.last_key; key += 4) {
 #pragma GCC unroll 4
     for (int v = 0; v < G; ++v) {
-      I quad = I{} - kRoundingQuad;
+      U quad = U{} - kRoundingQuad;
 #pragma GCC unroll 4
       for (uint32_t i = 0; i < 4; ++i) {
         const F x = load<F>(scores + static_cast<std::size_t>(key + i) * kLanes + v * R::lanes) - maxima[v];
         const F p = fused<F>(exponential<F, I>(x), F{} + 255.0f, F{} + kRounding);
-        quad += (I)p << (8 * i);
+        quad += (U)p << (8 * i);
       }
       const B adopted = R::adopt((B)quad);
       totals[v] = R::dot4(totals[v], adopted, I{} + 0x01010101);

@@ -104,11 +104,11 @@ PRUNEOFA_INLINE F hyperbolic_tangent(F x) {
 template <class F, class I>
 PRUNEOFA_INLINE F gelu(F x) {
   const F magnitude = (x < 0.0f ? -x : x) * 0.70710678118654752f;
-  const F t = 1.0f / (1.0f + 0.3275911f * magnitude);
-  F p = t * 1.061405429f - 1.453152027f;
-  p = p * t + 1.421413741f;
-  p = p * t - 0.284496736f;
-  p = p * t + 0.254829592f;
+  const F t = 1.0f / fused<F>(magnitude, F{} + 0.3275911f, F{} + 1.0f);
+  F p = fused<F>(t, F{} + 1.061405429f, F{} - 1.453152027f);
+  p = fused<F>(p, t, F{} + 1.421413741f);
+  p = fused<F>(p, t, F{} - 0.284496736f);
+  p = fused<F>(p, t, F{} + 0.254829592f);
   const F tail = (p * t) * exponential<F, I>(-(magnitude * magnitude));  // 1 - erf(magnitude)
   const F half = x * 0.5f;
   return x < 0.0f ? half * tail : half * (2.0f - tail);

@@ -9,6 +9,7 @@ template <int N>
 struct Vector {
   typedef float F __attribute__((vector_size(4 * N)));
   typedef int32_t I __attribute__((vector_size(4 * N)));
+  typedef uint32_t U __attribute__((vector_size(4 * N)));
   typedef uint8_t U8 __attribute__((vector_size(N)));
   typedef uint16_t U16 __attribute__((vector_size(2 * N)));
 };
@@ -49,7 +50,7 @@ PRUNEOFA_INLINE F fused(F a, F b, F c) {
 constexpr float kRounding = 12582912.0f;
 constexpr int32_t kRoundingBits = 0x4B400000;
 // What such numbers leave beside the whole ones when four are added up as the bytes of one integer.
-constexpr int32_t kRoundingQuad = static_cast<int32_t>(0x8B400000u);
+constexpr uint32_t kRoundingQuad = 0x8B400000u;
 
 // rint(steps) + zero_point, clamped to 0..255, as 32-bit integers whose low byte counts.
 template <int N>
@@ -83,7 +84,7 @@ PRUNEOFA_INLINE void store_row(uint8_t* to, const typename Vector<N>::F (&values
 template <int N>
 PRUNEOFA_INLINE void store_bfloat16(uint16_t* to, typename Vector<N>::F value) {
   using I = typename Vector<N>::I;
-  typedef uint32_t U __attribute__((vector_size(4 * N)));
+  using U = typename Vector<N>::U;
   const U bits = (U)(I)value;
   const U rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
   store(to, __builtin_convertvector(rounded, typename Vector<N>::U16));
