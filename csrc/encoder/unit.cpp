@@ -59,7 +59,7 @@ void UnitRun::embed() {
   loop_(std::size_t{unit_.panels()} * tiles, [&](std::size_t item, std::size_t) {
     embed_tile(static_cast<uint32_t>(item / tiles), static_cast<uint32_t>(item % tiles));
   });
-  normalise(parts_.embedding_norm, plans_.empty() ? nullptr : &plans_[0].attention_input);
+  normalise(parts_.embedding_norm, plans_.empty() ? nullptr : &plans_[0].attention_input, whole());
 }
 
 // Sums of embeddings of one tile of features, turned into a panel.
@@ -81,19 +81,20 @@ void UnitRun::embed_tile(uint32_t panel, uint32_t tile) {
   kernels_.moments(to, count, width, tensors_.moments[panel * hidden_tiles() + tile]);
 }
 
-void UnitRun::normalise(const Norm& norm, const InputPlan* plan) {
+void UnitRun::normalise(const Norm& norm, const InputPlan* plan, const Share& share) {
   // Lanes are independent, so any split gives the same numbers.
-  const uint32_t share = loop_.is_shared() ? kLanes / 2 : kLanes;
+  const uint32_t size = share.loop.is_shared() ? kLanes / 2 : kLanes;
   const std::size_t stride = std::size_t{parts_.hidden} * kLanes;
-  loop_((unit_.tokens + share - 1) / share, [&](std::size_t item, std::size_t) {
-    const uint32_t first = static_cast<uint32_t>(item) * share;
+  const uint32_t begin = share.first * kLanes, end = std::min(share.last * kLanes, unit_.tokens);
+  share.loop((end - begin + size - 1) / size, [&](std::size_t item, std::size_t) {
+    const uint32_t first = begin + static_cast<uint32_t>(item) * size;
     const uint32_t panel = first / kLanes, lane = first % kLanes;
     LayerNorm call{};
     call.moments = tensors_.moments.data() + std::size_t{panel} * hidden_tiles();
     call.values = tensors_.hidden.values.data() + panel * stride;
     call.features = parts_.hidden;
     call.lane_begin = lane;
-    call.lane_end = std::min(lane + share, (unit_.width(panel) + 15) / 16 * 16);
+    call.lane_end = std::min(lane + size, (unit_.width(panel) + 15) / 16 * 16);
     call.gamma = norm.gamma.data();
     call.beta = norm.beta.data();
     call.epsilon = parts_.epsilon;
@@ -103,7 +104,26 @@ void UnitRun::normalise(const Norm& norm, const InputPlan* plan) {
   });
 }
 
+// Panels that come out even over the workers are dealt out, so that a panel's activations stay in one core's caches and
+// the workers meet twice a layer. Else each step is split by itself.
 void UnitRun::layer(std::size_t number) {
+  const std::size_t workers = loop_.workers();
+  if (workers == 1 || unit_.panels() % workers != 0) {
+    project(number, whole());
+    attend_and_feed(number, whole());
+    return;
+  }
+  const uint32_t size = static_cast<uint32_t>(unit_.panels() / workers);
+  const auto share = [&](std::size_t item, std::size_t worker) {
+    const uint32_t first = static_cast<uint32_t>(item) * size;
+    return Share{first, first + size, Loop(worker)};
+  };
+  loop_(workers, [&](std::size_t item, std::size_t worker) { project(number, share(item, worker)); });
+  loop_(workers, [&](std::size_t item, std::size_t worker) { attend_and_feed(number, share(item, worker)); });
+}
+
+// Queries, keys and values. All panels' are needed before attention begins.
+void UnitRun::project(std::size_t number, const Share& share) {
   const LayerParts& layer = parts_.layers[number];
   const LayerPlan& plan = plans_[number];
   Tensor& hidden = tensors_.hidden;
@@ -113,8 +133,15 @@ void UnitRun::layer(std::size_t number) {
       {&layer.key, &plan.key, &hidden, &input, input.choice[1], &tensors_.key, nullptr, false},
       {&layer.value, &plan.value, &hidden, &input, input.choice[2], &tensors_.value, nullptr, false},
   };
-  linear(projections, 3, unit_.panels(), unit_.tokens);
-  attend(plan);
+  linear(projections, 3, unit_.tokens, share);
+}
+
+// The rest of a layer, from queries, keys and values on.
+void UnitRun::attend_and_feed(std::size_t number, const Share& share) {
+  const LayerParts& layer = parts_.layers[number];
+  const LayerPlan& plan = plans_[number];
+  Tensor& hidden = tensors_.hidden;
+  attend(plan, share);
   const LinearJob attention_output{&layer.attention_output,
                                    &plan.attention_output,
                                    &tensors_.context,
@@ -123,22 +150,22 @@ void UnitRun::layer(std::size_t number) {
                                    &hidden,
                                    nullptr,
                                    true};
-  linear(&attention_output, 1, unit_.panels(), unit_.tokens);
-  normalise(layer.attention_norm, &plan.ffn_input);
+  linear(&attention_output, 1, unit_.tokens, share);
+  normalise(layer.attention_norm, &plan.ffn_input, share);
   const LinearJob ffn_in{&layer.ffn_in,          &plan.ffn_in,       &hidden, &plan.ffn_input, plan.ffn_input.choice[0],
                          &tensors_.intermediate, &plan.intermediate, false};
-  linear(&ffn_in, 1, unit_.panels(), unit_.tokens);
+  linear(&ffn_in, 1, unit_.tokens, share);
   const LinearJob ffn_out{
       &layer.ffn_out, &plan.ffn_out, &tensors_.intermediate, &plan.intermediate, plan.intermediate.choice[0], &hidden,
       nullptr,        true};
-  linear(&ffn_out, 1, unit_.panels(), unit_.tokens);
+  linear(&ffn_out, 1, unit_.tokens, share);
   const InputPlan* next = nullptr;
   if (number + 1 < parts_.layers.size()) {
     next = &plans_[number + 1].attention_input;
   } else if (parts_.head_kind == HeadKind::kEveryToken) {
     next = &head_plans_[0].input;
   }
-  normalise(layer.output_norm, next);
+  normalise(layer.output_norm, next, share);
 }
 
 void UnitRun::write_hidden(float* hidden) const {

@@ -41,6 +41,7 @@ class Loop {
   explicit Loop(std::size_t worker) : worker_(worker) {}
 
   bool is_shared() const { return team_ != nullptr; }
+  std::size_t workers() const { return team_ == nullptr ? 1 : team_->workers(); }
 
   template <class Body>
   void operator()(std::size_t count, Body&& body) const {
@@ -59,6 +60,13 @@ class Loop {
   std::size_t worker_ = 0;
 };
 
+// Panels `first` to `last` of a unit, and who works on them.
+struct Share {
+  uint32_t first;
+  uint32_t last;
+  Loop loop;
+};
+
 // One unit through the whole model.
 class UnitRun {
  public:
@@ -68,7 +76,7 @@ class UnitRun {
   void run(const Results& results);
 
  private:
-  // A Linear, its input and output; `panels` of them.
+  // A Linear, its input and output.
   struct LinearJob {
     const Linear* linear;
     const OutputPlan* plan;
@@ -82,11 +90,13 @@ class UnitRun {
 
   void embed();
   void embed_tile(uint32_t panel, uint32_t tile);
-  void normalise(const Norm& norm, const InputPlan* plan);
+  void normalise(const Norm& norm, const InputPlan* plan, const Share& share);
   void layer(std::size_t number);
-  void attend(const LayerPlan& plan);
+  void project(std::size_t number, const Share& share);
+  void attend_and_feed(std::size_t number, const Share& share);
+  void attend(const LayerPlan& plan, const Share& share);
   void attend_panel(const LayerPlan& plan, uint32_t head, uint32_t panel, Scratch& scratch);
-  void linear(const LinearJob* jobs, std::size_t count, uint32_t panels, uint32_t tokens);
+  void linear(const LinearJob* jobs, std::size_t count, uint32_t tokens, const Share& share);
   void linear_rows(const LinearJob& job, uint32_t row_begin, uint32_t row_end, uint32_t panel, uint32_t width,
                    Scratch& scratch);
   void finish_rows(const LinearJob& job, std::size_t start, std::size_t count, Scratch& scratch);
@@ -96,6 +106,7 @@ class UnitRun {
   void prepare(Tensor& tensor, const InputPlan& plan, uint32_t features, uint32_t panels);
   void write_hidden(float* hidden) const;
   void write_logits(const Tensor& tensor, float* logits) const;
+  Share whole() const { return {0, unit_.panels(), loop_}; }
   uint32_t hidden_tiles() const { return (parts_.hidden + kTileRows - 1) / kTileRows; }
   std::size_t token_of_batch(const Segment& segment, uint32_t index) const {
     return static_cast<std::size_t>(batch_.offsets[segment.sequence]) + index;

@@ -3,11 +3,11 @@
 
 namespace pruneofa {
 
-void UnitRun::attend(const LayerPlan& plan) {
-  const uint32_t panels = unit_.panels();
-  loop_(std::size_t{parts_.heads} * panels, [&](std::size_t item, std::size_t worker) {
+void UnitRun::attend(const LayerPlan& plan, const Share& share) {
+  const uint32_t panels = share.last - share.first;
+  share.loop(std::size_t{parts_.heads} * panels, [&](std::size_t item, std::size_t worker) {
     const uint32_t head = static_cast<uint32_t>(item / panels), panel = static_cast<uint32_t>(item % panels);
-    attend_panel(plan, head, panel, scratch_[worker]);
+    attend_panel(plan, head, share.first + panel, scratch_[worker]);
   });
 }
 

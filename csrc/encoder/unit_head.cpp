@@ -16,7 +16,7 @@ void UnitRun::run_head(const Results& results) {
     if (!every || step > 0) prepare(*input, plan, layer.columns(), panels);
     Tensor& output = tensors_.head[(step + 1) % 2];
     const LinearJob job{&layer, &head_plans_[step].output, input, &plan, plan.choice[0], &output, nullptr, false};
-    linear(&job, 1, panels, tokens);
+    linear(&job, 1, tokens, {0, panels, loop_});
     input = &output;
   }
   write_logits(*input, results.logits);

@@ -10,13 +10,14 @@ constexpr std::size_t kTilesPerWorker = 4;
 
 }  // namespace
 
-void UnitRun::linear(const LinearJob* jobs, std::size_t count, uint32_t panels, uint32_t tokens) {
+void UnitRun::linear(const LinearJob* jobs, std::size_t count, uint32_t tokens, const Share& share) {
   std::size_t tiles = 0;
   for (std::size_t i = 0; i < count; ++i) tiles += (jobs[i].linear->rows() + kTileRows - 1) / kTileRows;
   // Few tiles, of rows that may be full or empty, do not come out even over the workers: then each panel of a tile is
   // an item of its own.
-  const uint32_t parts = loop_.is_shared() && tiles < kTilesPerWorker * scratch_.size() ? panels : 1;
-  loop_(tiles * parts, [&](std::size_t item, std::size_t worker) {
+  const uint32_t panels = share.last - share.first;
+  const uint32_t parts = tiles < kTilesPerWorker * share.loop.workers() && share.loop.is_shared() ? panels : 1;
+  share.loop(tiles * parts, [&](std::size_t item, std::size_t worker) {
     const uint32_t part = static_cast<uint32_t>(item % parts);
     item /= parts;
     const LinearJob* job = jobs;
@@ -29,8 +30,8 @@ void UnitRun::linear(const LinearJob* jobs, std::size_t count, uint32_t panels, 
     const uint32_t begin = static_cast<uint32_t>(item) * kTileRows;
     const uint32_t end = std::min(begin + kTileRows, job->linear->rows());
     // These rows' weights stay in the cache while all panels pass.
-    const uint32_t last = parts == 1 ? panels : part + 1;
-    for (uint32_t panel = part; panel < last; ++panel) {
+    const uint32_t last = parts == 1 ? share.last : share.first + part + 1;
+    for (uint32_t panel = share.first + part; panel < last; ++panel) {
       const uint32_t width = std::min(kLanes, tokens - panel * kLanes);
       linear_rows(*job, begin, end, panel, width, scratch_[worker]);
     }

@@ -116,6 +116,21 @@ PRUNEOFA_TEST(bfloat16_is_close_to_float32) {
   }
 }
 
+// Of 100 to 256 tokens two threads take the same number of panels each, of 129 they share every step.
+PRUNEOFA_TEST(one_sequence_gives_the_same_bits_however_it_is_dealt_out) {
+  for (std::size_t i = 0; i < all_options().size(); ++i) {
+    const Model one(random_parts(all_options()[i], i), select_kernels(""), 1);
+    const Model two(random_parts(all_options()[i], i), select_kernels(""), 2);
+    for (const int length : {100, 128, 129, 200, 256}) {
+      const Tokens tokens({length}, i);
+      const Answer expected = ask(one, tokens);
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        check_same(ask(two, tokens), expected, "options " + std::to_string(i) + ", " + std::to_string(length) + " tokens");
+      }
+    }
+  }
+}
+
 PRUNEOFA_TEST(calls_from_several_threads_do_not_disturb_each_other) {
   const Model model(random_parts(ModelOptions(), 1), select_kernels(""), 2);
   const Model other(random_parts(ModelOptions(), 2), select_kernels(""), 2);

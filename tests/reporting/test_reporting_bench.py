@@ -15,7 +15,8 @@ def row(name: str, seconds: float, model: str = "m", form: str = "int8", **more:
     agreement = {"difference": 0.01, "largest": 2.0, "relative": 0.1, "same": 0.995}
     return {
         "name": name, "model": model, "form": form, "median_seconds": seconds, "p95_seconds": 1.2 * seconds,
-        "first_seconds": 2 * seconds, "least_seconds": seconds, "items_per_second": 1 / seconds, "ratio": seconds / 0.010, "load_seconds": 0.5,
+        "first_seconds": 2 * seconds,
+        "least_seconds": seconds, "items_per_second": 1 / seconds, "ratio": seconds / 0.010, "load_seconds": 0.5,
         "memory_bytes": 5_000_000, "agreement": None if name == "engine" else agreement, "trials_seconds": {}, **more,
     }  # fmt: skip
 
@@ -108,6 +109,13 @@ def test_views_draw_the_benchmark_of_the_engine(document: dict[str, Any]) -> Non
         "sparsities": [sparsities()],
         **{key: document[key] for key in ("machine", "packages", "commit", "command")},
     }
+    rates = {"actual_products_per_second": 1e9, "dense_equivalent_products_per_second": 10e9}
+    alone = {
+        **document["cases"][0],
+        "threads": 1,
+        "rows": [row("engine", 0.018, **rates), row("openvino", 0.0675), row("engine", 0.02, model="authors")],
+    }
+    document["cases"].append(alone)
     documents = {"engine": {"parts": {"base": document, "sparsity": part}}}
     found = {name: view(documents) for name, view in VIEWS.items()}
     line = next(line for line in found["speed"].markdown.splitlines() if "1 x 128" in line)
@@ -115,7 +123,15 @@ def test_views_draw_the_benchmark_of_the_engine(document: dict[str, Any]) -> Non
         "model.pofa, int8, 90 %", "1 x 128", "2", "10.0", "12.0", "45.0 (4.5x)", "-", "-",
     ]  # fmt: skip
     assert list(found["speed"].figures) == ["engine-base.svg"]
-    assert "1 x 128" not in found["speed short"].markdown  # two threads
+    (line,) = (line for line in found["speed short"].markdown.splitlines() if "1 x 128" in line)
+    assert "18.0" in line  # one thread
+    assert [line.split("|")[-6:-4] for line in found["speed first"].markdown.splitlines() if "1 x 128" in line] == [
+        ["             20.0 ", "             2.00 "],
+        ["             36.0 ", "             2.00 "],
+    ]
+    assert "90.0 (4.5x)" in found["speed first"].markdown
+    (line,) = (line for line in found["speed threads"].markdown.splitlines() if "1 x 128" in line)
+    assert [cell.strip() for cell in line.strip("|").split("|")][1:] == ["1 x 128", "2", "1.80", "1.50", "-", "-"]
     assert "50.0 (int8)" in found["speed sparsity"].markdown
     assert "10.0" in found["speed rates"].markdown
     notes = found["speed notes"].markdown

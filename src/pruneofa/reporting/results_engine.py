@@ -50,6 +50,34 @@ def _short(documents: Documents) -> Drawing:
     return Drawing(markdown_table((["model", "tokens", "engine ms", *(f"{n} ms" for n in _PEERS.values())], rows)))
 
 
+def _first(documents: Documents) -> Drawing:
+    """Medians of the first calls of a turn, which find the caches as the other runtimes left them."""
+    (document,) = documents.values()
+    rows = []
+    for _, part in _parts(document):
+        for case in part["cases"]:
+            own = case["rows"][0]
+            cells = [_model(part), f"{case['batch']} x {case['length']}", str(case["threads"])]
+            cells += [milliseconds(own["first_seconds"]), f"{own['first_seconds'] / own['median_seconds']:.2f}"]
+            rows.append([*cells, *(_peer(case, name, "first_seconds") for name in _PEERS)])
+    headings = ["model", "tokens", "threads", "engine, first ms", "times its median"]
+    return Drawing(markdown_table(([*headings, *(f"{name}, first ms" for name in _PEERS.values())], rows)))
+
+
+def _threads(documents: Documents) -> Drawing:
+    """How many times the speed of one thread each runtime reaches with more."""
+    (document,) = documents.values()
+    rows = []
+    for _, part in _parts(document):
+        alone = {(case["batch"], case["length"]): case for case in part["cases"] if case["threads"] == 1}
+        for case in part["cases"]:
+            one = alone.get((case["batch"], case["length"]))
+            if case["threads"] > 1 and one is not None:
+                cells = [_model(part), f"{case['batch']} x {case['length']}", str(case["threads"])]
+                rows.append([*cells, *(_gain(one, case, name) for name in ("engine", *_PEERS))])
+    return Drawing(markdown_table((["model", "tokens", "threads", "engine", *_PEERS.values()], rows)))
+
+
 def _sparsity(documents: Documents) -> Drawing:
     """The engine from sparsity to sparsity beside one peer, and where it breaks even."""
     (document,) = documents.values()
@@ -131,11 +159,23 @@ def _subtitle(part: Mapping[str, Any]) -> str:
     return f"median ms of a call; less is better. {machine['processor']}, {machine['cores']} cores; {part['kernel']}"
 
 
-def _peer(case: Mapping[str, Any], name: str) -> str:
-    """A peer's median, and how many times the engine's that is."""
+def _row(case: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """What a runtime reached with the model that the engine was timed on."""
     own = case["rows"][0]
-    found = [row for row in case["rows"] if row["name"] == name and row["model"] == own["model"]]
-    return f"{milliseconds(found[0]['median_seconds'])} ({found[0]['ratio']:.1f}x)" if found else MISSING
+    return next((row for row in case["rows"] if row["name"] == name and row["model"] == own["model"]), None)
+
+
+def _peer(case: Mapping[str, Any], name: str, key: str = "median_seconds") -> str:
+    """A peer's time, and how many times the engine's that is."""
+    found = _row(case, name)
+    return MISSING if found is None else f"{milliseconds(found[key])} ({found[key] / case['rows'][0][key]:.1f}x)"
+
+
+def _gain(one: Mapping[str, Any], many: Mapping[str, Any], name: str) -> str:
+    before, after = _row(one, name), _row(many, name)
+    if before is None or after is None:
+        return MISSING
+    return f"{before['median_seconds'] / after['median_seconds']:.2f}"
 
 
 def _tried(part: Mapping[str, Any], name: str) -> str:
@@ -168,6 +208,8 @@ def _versions(document: Mapping[str, Any]) -> dict[str, str]:
 VIEWS: Mapping[str, View] = {
     "speed": _speed,
     "speed short": _short,
+    "speed first": _first,
+    "speed threads": _threads,
     "speed sparsity": _sparsity,
     "speed rates": _rates,
     "speed notes": _notes,
