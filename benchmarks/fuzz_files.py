@@ -111,10 +111,12 @@ def load_journal(path: Path | None, first: int, cases: int) -> list[dict[str, An
 
 
 def code_hash() -> str:
-    """Of the readers and of this benchmark: results of other code are not counted."""
+    """Of the readers, compiled ones included, and of this benchmark: results of other code are not counted."""
     state = hashlib.sha256()
     here = Path(__file__).parent
-    for path in [*reader_files(), here / "fuzz_files.py", *sorted((here / "fuzzing").glob("*.py"))]:
+    compiled = sorted((here.parent / "csrc" / "file").glob("*.[ch]pp"))
+    ours = [here / "fuzz_files.py", *(here / "fuzzing" / f"{name}.py" for name in ("mutations", "seeds", "targets"))]
+    for path in [*reader_files(), *compiled, *ours]:
         state.update(path.read_bytes())
     return state.hexdigest()
 

@@ -72,18 +72,18 @@ def variant_recipe(name: str, overrides: list[str], variant: str) -> Recipe:
 
 
 def measure(model: Path, recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Metrics and sizes of a model folder; kept beside it, and taken from there the next time."""
+    """Metrics and sizes of a model folder; the metrics are kept beside it, and taken from there the next time."""
     kept = folder.with_suffix(".json")
     if kept.exists():
-        return dict(json.loads(kept.read_text(encoding="utf-8")))
-    metrics = evaluate_model(str(model), required_task(recipe)).metrics
+        metrics = json.loads(kept.read_text(encoding="utf-8"))["metrics"]
+    else:
+        metrics = evaluate_model(str(model), required_task(recipe)).metrics
+        write_json(kept, {"metrics": metrics})
     packed = folder.with_suffix(".pofa")
     compress_model(str(model), str(packed), form="packed")
     sizes = inspect_model(packed).as_dict()
     shown = ("encoder_sparsity", "bytes_encoder", "bytes_scales", "entropy_bound_bytes", "bytes_total")
-    found = {"metrics": metrics, **{key: sizes[key] for key in (*shown, "nominal_ratio", "real_ratio")}}
-    write_json(kept, found)
-    return found
+    return {"metrics": metrics, **{key: sizes[key] for key in (*shown, "nominal_ratio", "real_ratio")}}
 
 
 def run_variant(variant: str, arguments: argparse.Namespace) -> dict[str, Any]:

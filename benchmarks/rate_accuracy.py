@@ -44,9 +44,10 @@ RULES: dict[str, dict[str, Any]] = {
     "steps for 3 bits a value": {"value_bits": 3.0},
     "steps for 2 bits a value": {"value_bits": 2.0},
     "steps for 1.5 bits a value": {"value_bits": 1.5},
+    "levels of 5 bits": {"quantization.weight_bits": 5},
     "levels of 4 bits": {"quantization.weight_bits": 4},
 }
-FURTHER = ("finest step", "steps for 3 bits a value")
+FURTHER = ("finest step", "steps for 3 bits a value", "steps for 2 bits a value", "levels of 4 bits")
 """Of these rules, those that the further rungs are rounded by."""
 
 
@@ -103,10 +104,15 @@ def quantized(start: Path, rule: str, trained: bool, arguments: argparse.Namespa
     return folder
 
 
+def is_fresh(kept: Path, folder: Path) -> bool:
+    """Whether something was made from what the folder holds now: a changed rule makes the folder anew."""
+    return kept.exists() and kept.stat().st_mtime >= (folder / "model.safetensors").stat().st_mtime
+
+
 def accuracy(folder: Path, part: str, arguments: argparse.Namespace) -> float:
     """Accuracy on a part, kept beside the folder."""
     kept = arguments.work / f"{folder.name}.{part}.json"
-    if kept.exists():
+    if is_fresh(kept, folder):
         return float(json.loads(kept.read_text(encoding="utf-8"))["accuracy"])
     recipe = recipe_with(arguments, {"task.evaluation": PARTS[part]})
     metrics = evaluate_model(str(folder), required_task(recipe)).metrics
@@ -117,7 +123,7 @@ def accuracy(folder: Path, part: str, arguments: argparse.Namespace) -> float:
 def sizes(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Bytes of the packed file, and bits to a weight."""
     packed = arguments.work / f"{folder.name}.pofa"
-    if not packed.exists():
+    if not is_fresh(packed, folder):
         compress_model(str(folder), str(packed), form="packed")
     found = inspect_model(packed).as_dict()
     shown = ["encoder_sparsity", "bytes_encoder", "bytes_scales", "entropy_bound_bytes", "bytes_total"]

@@ -58,12 +58,16 @@ class DecoderCases:
         if planes is not None and rng.random() < 0.2:
             k, n = (max(size + rng.choice((-1, 0, 1)), 0) for size in planes.shape)
             planes = np.resize(planes if planes.size else np.zeros(1, np.uint8), (k, n))
-        encoded = packed.PackedMatrix(damaged(rng, whole.tables, 0.6), damaged(rng, whole.stream, 0.4), planes)
+        scales = whole.scales
+        if scales is not None:
+            scales = np.resize(damaged(rng, scales, 0.3, resize=False), shape[0])
+            dtype = matrix.dtype
+        encoded = packed.PackedMatrix(damaged(rng, whole.tables, 0.6), damaged(rng, whole.stream, 0.4), planes, scales)
         turn = "shift128" if dtype.name == "int8" else "sign_last" if dtype.is_float else "none"
         dense = np.zeros(shape, dtype.storage)
 
         def compiled() -> list[bytes]:
-            self._native.decode_packed(encoded.tables, encoded.stream, encoded.planes, turn, bit_view(dense))
+            self._native.decode_packed(encoded.tables, encoded.stream, encoded.planes, scales, turn, bit_view(dense))
             return [dense.tobytes()]
 
         return _compare(compiled, lambda: [packed.decode_packed(encoded, shape, dtype, "x").tobytes()])
@@ -116,8 +120,12 @@ def _matrix(rng: np.random.Generator) -> _Matrix:
     kept = rng.random(shape) < density * rng.choice([0.0, 0.02, 0.1, 0.5, 9.0])
     top = rng.choice([4, 2 ** (8 * dtype.itemsize)])
     bits = np.where(kept, rng.integers(1, top, size=shape), 0).astype(f"<u{dtype.itemsize}")
-    values = bits.view(dtype.storage)
-    return _Matrix(values, dtype, packed.encode_packed(values, dtype), bitmask.encode_bitmask(values))
+    values, scales = bits.view(dtype.storage), None
+    if dtype.name == "int8" and rng.random() < 0.7:
+        scales = (0.02 * np.exp(rng.choice([0.1, 1.0, 9.0]) * rng.normal(size=shape[0]))).astype(np.float32)
+        levels = np.clip(np.rint(0.2 * rng.normal(size=shape) / scales[:, None]), -127, 127)
+        values = np.where(kept, levels, 0).astype(np.int8)
+    return _Matrix(values, dtype, packed.encode_packed(values, dtype, scales), bitmask.encode_bitmask(values))
 
 
 def _resized(array: NDArray[Any], size: int) -> NDArray[Any]:

@@ -75,7 +75,7 @@ _TYPES = (
     "",
 )
 _DTYPE_NAMES = ("float32", "float16", "bfloat16", "float64", "int8", "int64", "uint8", "bool", "float8_e4m3", "nothing")
-_ENCODINGS = ("dense", "bitmask", "bitmask_int8", "packed", "packed_int8", "other")
+_ENCODINGS = ("dense", "dense_int8", "bitmask", "bitmask_int8", "packed", "packed_int8", "other")
 
 
 def flip_bits(rng: random.Random, content: bytes) -> bytes:
@@ -158,9 +158,9 @@ def forge_sections(rng: random.Random, content: bytes) -> bytes:
 
 
 def forge_tables(rng: random.Random, content: bytes) -> bytes:
-    """As `forge_sections`, but only what the entropy coder reads; for other files the masks and offsets."""
+    """As `forge_sections`, but only what the entropy coder reads; for other files the masks, offsets and scales."""
     sections, metadata = unpack(content)
-    parts = (".packed_tables", ".packed_stream", ".packed_planes", ".bitmask", ".row_offsets", ".shape")
+    parts = (".packed_tables", ".packed_stream", ".packed_planes", ".bitmask", ".row_offsets", ".shape", ".scale")
     name = rng.choice([name for name, section in sections.items() if name.endswith(parts) and section[2]])
     code, shape, data = sections[name]
     if name.endswith((".packed_tables", ".packed_stream")) and rng.random() < 0.3:  # another length
@@ -234,7 +234,7 @@ def forge_version(rng: random.Random, content: bytes) -> bytes:
     elif key == "model":
         value["model"]["format_version"] = rng.choice((0, 2, 99, "1", None, True, 1.0, 10**30))
     else:
-        metadata[key] = rng.choice(("", "0", "1", "2", "3", "99", "pofa", "POFA", "-1", "1.0"))
+        metadata[key] = rng.choice(("", "0", "1", "2", "3", "4", "99", "pofa", "POFA", "-1", "1.0"))
     return sealed(rng, sections, metadata, value, rehash=True)
 
 

@@ -20,6 +20,7 @@ from pruneofa.export.weights import write_metadata
 
 QUERY = "encoder.layer.0.query.weight"
 OUTPUT = "encoder.layer.0.output.weight"
+TABLE = "embeddings.word_embeddings.weight"
 
 Sections = dict[str, tuple[str, list[int], bytes]]
 
@@ -87,9 +88,11 @@ def make_seeds(folder: Path) -> list[Seed]:
         ("packed int8 per channel", "packed", "float32", "per_channel"),
         ("packed int8 per tensor", "packed", "bfloat16", "per_tensor"),
         ("uneven packed int8", "packed", "float32", "per_channel"),
+        ("scaled packed int8", "packed", "float32", "per_channel"),
+        ("table bitmask int8", "bitmask", "float32", "per_channel"),
     ):
         model = folder / name.replace(" ", "-")
-        _write_folder(model, dtype, int8, uneven=name.startswith("uneven"))
+        _write_folder(model, dtype, int8, name.split()[0])
         path = model.with_suffix(".pofa")
         compress(model, path, form=form)
         opened = read_pofa(path)
@@ -97,35 +100,47 @@ def make_seeds(folder: Path) -> list[Seed]:
         assert encodings == {f"{form}_int8" if int8 else form}, (name, encodings)
         if name.startswith("uneven"):  # tables of classes are read too
             assert min(opened.raw(f"{QUERY}.packed_tables")[1:3]) > 1
+        if name.startswith("scaled"):  # so are tables that follow the scales
+            assert opened.raw(f"{QUERY}.packed_tables")[4] == opened.raw(f"{OUTPUT}.packed_tables")[4] == 129
+        if name.startswith("table"):
+            assert opened.entry(TABLE).encoding == "dense_int8"
         seeds.append(Seed("pofa", name, path.read_bytes(), contents(opened)))
     for granularity in ("per_channel", "per_tensor"):
         model = folder / f"folder-{granularity}"
-        _write_folder(model, "float32", granularity, uneven=False)
+        _write_folder(model, "float32", granularity)
         content = (model / "quantization.safetensors").read_bytes()
         seeds.append(Seed("quantization", f"scales {granularity}", content, folder=model))
     return [*seeds, *(Seed("onnx", name, content) for name, content in _onnx_files().items())]
 
 
-def _matrix(rng: np.random.Generator, shape: tuple[int, int], *, uneven: bool) -> NDArray[np.float32]:
-    """A sparse matrix on a coarse grid; with rows and columns of very different density where that is asked."""
-    share = np.full(shape, 0.3)
-    if uneven:
+def _matrix(rng: np.random.Generator, shape: tuple[int, int], scale: NDArray[Any], kind: str = "") -> NDArray[Any]:
+    """A sparse matrix of whole numbers; "uneven": rows and columns of very different density; "table": without zeros;
+    "scaled": of one distribution of weights, so that rows of a fine scale [R] or [1] have many levels.
+    """
+    share = np.full(shape, 1.0 if kind == "table" else 0.3)
+    if kind == "uneven":
         share = np.where(np.arange(shape[0]) % 2, 0.9, 0.02)[:, None] * np.where(np.arange(shape[1]) % 2, 1.0, 0.1)
     # Few levels, so that a table of their frequencies pays in a small matrix.
     levels = rng.integers(1, 5, size=shape) * rng.choice([-1, 1], size=shape)
+    if kind == "scaled":
+        levels = np.clip(np.rint(0.2 * rng.normal(size=shape) / scale[:, None]), -127, 127) + 0.0  # no -0.0
     return np.where(rng.random(shape) < share, levels, 0).astype(np.float32)
 
 
-def _write_folder(folder: Path, dtype_name: str, int8: str, *, uneven: bool) -> None:
+def _write_folder(folder: Path, dtype_name: str, int8: str, kind: str = "") -> None:
     folder.mkdir()
     rng = np.random.default_rng(len(folder.name))
     dtype, float32 = DTYPES_BY_NAME[dtype_name], DTYPES_BY_NAME["float32"]
-    shapes = {QUERY: (32, 40), OUTPUT: (9, 16)} if uneven else {QUERY: (9, 13), OUTPUT: (7, 16)}
+    shapes = {QUERY: (32, 40), OUTPUT: (9, 16)} if kind == "uneven" else {QUERY: (9, 13), OUTPUT: (7, 16)}
+    if kind == "scaled":
+        shapes = {QUERY: (32, 40), OUTPUT: (24, 32)}
+    elif kind == "table":
+        shapes[TABLE] = (20, 6)
     sections, scales = [], {}
     for name, shape in shapes.items():
-        levels = _matrix(rng, shape, uneven=uneven)
         # Powers of two, so that the product is exact in every type.
         scale = 2.0 ** rng.integers(-6, -2, size=shape[0] if int8 == "per_channel" else 1).astype(np.float32)
+        levels = _matrix(rng, shape, scale, kind)
         weight = (levels * scale[:, None]).astype(np.float32)
         if dtype_name == "bfloat16":
             stored: NDArray[Any] = (weight.view(np.uint32) >> 16).astype(np.uint16)
@@ -159,7 +174,7 @@ def _write_scales(folder: Path, scales: dict[str, NDArray[np.float32]], granular
 
 def _onnx_files() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
-    weight = _matrix(rng, (11, 6), uneven=False)
+    weight = _matrix(rng, (11, 6), np.ones(1))
     levels = weight.astype(np.int8)
     nodes = [
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], axis=1),

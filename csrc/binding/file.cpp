@@ -33,8 +33,12 @@ file::Turn turn_named(const std::string& name) {
 
 template <class T>
 void decode_packed(const Vector<uint8_t>& tables, const Vector<uint16_t>& stream,
-                   const std::optional<Matrix<uint8_t>>& planes, const std::string& turn, const OutMatrix<T>& dense) {
+                   const std::optional<Matrix<uint8_t>>& planes, const std::optional<Vector<float>>& scales,
+                   const std::string& turn, const OutMatrix<T>& dense) {
   const file::Turn turned = turn_named(turn);
+  if (scales && (scales->shape(0) != dense.shape(0) || sizeof(T) != 1)) {
+    throw std::invalid_argument("scales are of the rows of an int8 matrix, one for each");
+  }
   const file::PackedMatrix packed{tables.data(),
                                   tables.shape(0),
                                   stream.data(),
@@ -42,7 +46,8 @@ void decode_packed(const Vector<uint8_t>& tables, const Vector<uint16_t>& stream
                                   planes.has_value(),
                                   planes ? planes->data() : nullptr,
                                   planes ? planes->shape(0) : 0,
-                                  planes ? planes->shape(1) : 0};
+                                  planes ? planes->shape(1) : 0,
+                                  scales ? scales->data() : nullptr};
   const nb::gil_scoped_release unlocked;
   file::decode_packed(packed, dense.shape(0), dense.shape(1), turned, dense.data());
 }
@@ -63,7 +68,7 @@ void decode_bitmask(const Vector<T>& elements, const Matrix<uint8_t>& mask, cons
 template <class T>
 void bind_packed(nb::module_& m) {
   m.def("decode_packed", &decode_packed<T>, "tables"_a.noconvert(), "stream"_a.noconvert(),
-        "planes"_a.noconvert().none(), "turn"_a, "dense"_a.noconvert());
+        "planes"_a.noconvert().none(), "scales"_a.noconvert().none(), "turn"_a, "dense"_a.noconvert());
 }
 
 template <class T>

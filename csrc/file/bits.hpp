@@ -39,6 +39,14 @@ inline std::size_t count_bits(const uint8_t* bytes, std::size_t size) {
   return count;
 }
 
+// Bits from `begin` to before `end`; begin < end.
+inline std::size_t count_bits_between(const uint8_t* bytes, std::size_t begin, std::size_t end) {
+  const auto below = [&](std::size_t at) -> std::size_t {  // in the byte of `at`
+    return at % 8 == 0 ? 0 : std::popcount(bytes[at / 8] & ((1u << at % 8) - 1));
+  };
+  return count_bits(bytes + begin / 8, end / 8 - begin / 8) - below(begin) + below(end);
+}
+
 // Bits, all zero at first.
 class Bits {
  public:

@@ -19,6 +19,7 @@ struct PackedMatrix {
   const uint8_t* planes;  // [plane_count, plane_size]
   std::size_t plane_count;
   std::size_t plane_size;
+  const float* scales = nullptr;  // [rows], of int8 rows whose table may depend on their scale; else null
 };
 
 // Check everything and write the matrix.

@@ -10,12 +10,13 @@ namespace {
 constexpr std::size_t kHeaderBytes = 5;
 constexpr uint32_t kMinBits = 8;
 constexpr uint32_t kMaxBits = 16;
+constexpr uint32_t kByScale = 0x80;  // in the byte of the coded planes: a unit follows
 
 class Reader {
  public:
   Reader(const uint8_t* data, std::size_t size) : data_(data), size_(size) {}
 
-  void header(Tables& tables, uint32_t item_size, bool all_coded, uint32_t& coded) {
+  void header(Tables& tables, uint32_t item_size, bool all_coded, bool scaled, uint32_t& coded) {
     if (size_ < kHeaderBytes) {
       damaged("section packed_tables has " + std::to_string(size_) + " bytes, at least " +
               std::to_string(kHeaderBytes) + " are needed");
@@ -27,8 +28,20 @@ class Reader {
     tables.column_classes = number("column classes", data_[2], 1, kMaxClasses);
     tables.group = data_[3];
     if (tables.group != 4 && tables.group != 8) refuse("bits to a symbol", tables.group, "4 or 8");
-    coded = number("coded planes", data_[4], least, every);
+    coded = data_[4];
+    number("coded planes", scaled ? coded & ~kByScale : coded, least, every);
     position_ = kHeaderBytes;
+  }
+
+  uint32_t unit() {
+    if (size_ - position_ < 2) {
+      damaged("packed_tables ends at byte " + std::to_string(size_) + ", the unit of the scales needs " +
+              std::to_string(position_ + 2));
+    }
+    const uint32_t unit = data_[position_] | static_cast<uint32_t>(data_[position_ + 1]) << 8;
+    number("unit of the scales", unit, 0, kMaxUnit);
+    position_ += 2;
+    return unit;
   }
 
   Frequencies table(uint32_t symbols, const std::string& name) {
@@ -109,11 +122,12 @@ class Reader {
 
 }  // namespace
 
-Tables read_tables(const uint8_t* data, std::size_t size, uint32_t item_size, bool all_coded) {
+Tables read_tables(const uint8_t* data, std::size_t size, uint32_t item_size, bool all_coded, bool scaled) {
   Tables tables;
   Reader reader(data, size);
   uint32_t coded = 0;
-  reader.header(tables, item_size, all_coded, coded);
+  reader.header(tables, item_size, all_coded, scaled, coded);
+  if (coded & kByScale) tables.unit = reader.unit();
   if (tables.row_classes > 1) tables.classes[0] = reader.table(tables.row_classes, "row classes");
   if (tables.column_classes > 1) tables.classes[1] = reader.table(tables.column_classes, "column classes");
   reader.probabilities(tables);

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
+#include <map>
 
 #include "file/positions.hpp"
+#include "file/scale_classes.hpp"
 
 namespace pruneofa::testing {
 namespace {
@@ -83,8 +86,15 @@ std::vector<uint8_t> in_turn(std::size_t count, uint32_t classes) {
 PackedBytes pack_bytes(const std::vector<uint8_t>& matrix, std::size_t rows, std::size_t columns,
                        const PackedChoice& choice) {
   PackedBytes packed;
+  const uint32_t unit = choice.scales.empty() ? 0 : file::class_of_scale(choice.scales[0]);
   packed.tables = {static_cast<uint8_t>(choice.lane_bits), static_cast<uint8_t>(choice.row_classes),
                    static_cast<uint8_t>(choice.column_classes), static_cast<uint8_t>(choice.group), 1};
+  packed.scales = choice.scales;
+  if (!choice.scales.empty()) {
+    packed.tables[4] |= 0x80;
+    packed.tables.push_back(static_cast<uint8_t>(unit));
+    packed.tables.push_back(static_cast<uint8_t>(unit >> 8));
+  }
   const std::vector<uint8_t> row_classes = in_turn(rows, choice.row_classes);
   const std::vector<uint8_t> column_classes = in_turn(columns, choice.column_classes);
   const Frequencies row_table = frequencies_of(row_classes), column_table = frequencies_of(column_classes);
@@ -130,7 +140,20 @@ PackedBytes pack_bytes(const std::vector<uint8_t>& matrix, std::size_t rows, std
   }
   const Frequencies value_table = frequencies_of(values);
   append_table(value_table, packed.tables);
-  runs.push_back(run_of(values, value_table));
+  std::deque<Frequencies> class_tables;  // a deque, since runs point into it
+  if (choice.scales.empty()) {
+    runs.push_back(run_of(values, value_table));
+  } else {
+    std::map<uint32_t, std::vector<uint8_t>> by_class;
+    for (std::size_t i = 0; i < matrix.size(); ++i) {
+      if (matrix[i] == 0) continue;
+      by_class[file::class_of_scale(choice.scales[i / columns])].push_back(static_cast<uint8_t>(matrix[i] ^ 0x80));
+    }
+    for (const auto& [of_class, symbols] : by_class) {
+      class_tables.push_back(file::class_frequencies(value_table, unit, of_class));
+      runs.push_back(run_of(symbols, class_tables.back()));
+    }
+  }
   packed.stream = encode(runs, choice.lane_bits);
   return packed;
 }

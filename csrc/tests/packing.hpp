@@ -14,9 +14,11 @@ namespace pruneofa::testing {
 struct PackedBytes {
   std::vector<uint8_t> tables;
   std::vector<uint16_t> stream;
+  std::vector<float> scales;  // of the rows; empty where the table of the values serves all of them
 
   file::PackedMatrix view() const {
-    return {tables.data(), tables.size(), stream.data(), stream.size(), false, nullptr, 0, 0};
+    return {tables.data(), tables.size(), stream.data(), stream.size(), false, nullptr, 0, 0,
+            scales.empty() ? nullptr : scales.data()};
   }
 };
 
@@ -26,6 +28,7 @@ struct PackedChoice {
   uint32_t row_classes = 1;
   uint32_t column_classes = 1;
   uint32_t group = 4;
+  std::vector<float> scales = {};  // of the rows; the first one's class is the unit
 };
 
 PackedBytes pack_bytes(const std::vector<uint8_t>& matrix, std::size_t rows, std::size_t columns,

@@ -1,8 +1,10 @@
 // Decoders of compressed tensors: what was written comes back; damage is refused or read, never followed astray.
+#include <cmath>
 #include <string>
 
 #include "file/bitmask.hpp"
 #include "file/packed.hpp"
+#include "file/scale_classes.hpp"
 #include "tests/packing.hpp"
 
 namespace pruneofa::testing {
@@ -18,13 +20,56 @@ PRUNEOFA_TEST(packed_matrices_come_back) {
   for (const Shape& shape : kShapes) {
     for (const double density : {0.0, 0.1, 0.6, 1.0}) {
       const std::vector<uint8_t> matrix = sparse_bytes(random, shape.rows * shape.columns, density);
-      for (const PackedChoice choice : {PackedChoice{0, 1, 1, 4}, PackedChoice{3, 1, 1, 8}, PackedChoice{2, 3, 1, 8},
+      for (const PackedChoice& choice : {PackedChoice{0, 1, 1, 4}, PackedChoice{3, 1, 1, 8}, PackedChoice{2, 3, 1, 8},
                                         PackedChoice{1, 1, 16, 4}, PackedChoice{6, 16, 16, 4}}) {
         const PackedBytes packed = pack_bytes(matrix, shape.rows, shape.columns, choice);
         std::vector<uint8_t> dense(matrix.size());
         file::decode_packed(packed.view(), shape.rows, shape.columns, file::Turn::kShift128, dense.data());
         check(dense == matrix, "decoded, " + std::to_string(shape.rows) + " rows");
       }
+    }
+  }
+}
+
+std::vector<float> some_scales(Random& random, std::size_t rows) {
+  std::vector<float> scales(rows);
+  for (float& scale : scales) scale = std::ldexp(1.0f + static_cast<float>(random.between(0, 1000)) / 1000.0f,
+                                                        static_cast<int>(random.between(-9, 2)));
+  return scales;
+}
+
+PRUNEOFA_TEST(packed_matrices_whose_table_follows_scales_come_back) {
+  Random random(4);
+  for (const Shape& shape : kShapes) {
+    for (const double density : {0.0, 0.1, 1.0}) {
+      const std::vector<uint8_t> matrix = sparse_bytes(random, shape.rows * shape.columns, density);
+      for (const uint32_t lane_bits : {0u, 3u, 9u}) {
+        PackedChoice choice{lane_bits, 1, 1, 8, some_scales(random, shape.rows)};
+        choice.scales.back() = random.chance(0.5) ? 1e-45f : 3e38f;
+        const PackedBytes packed = pack_bytes(matrix, shape.rows, shape.columns, choice);
+        std::vector<uint8_t> dense(matrix.size());
+        file::decode_packed(packed.view(), shape.rows, shape.columns, file::Turn::kShift128, dense.data());
+        check(dense == matrix, "decoded, " + std::to_string(shape.rows) + " rows");
+      }
+    }
+  }
+}
+
+PRUNEOFA_TEST(tables_of_classes_are_whole_and_complete) {
+  Random random(5);
+  for (int i = 0; i < 200; ++i) {
+    file::Frequencies table;
+    table.bits = 8;
+    for (int given = 0; given < 256; ++given) ++table.of[static_cast<std::size_t>(random.between(0, 255))];
+    const auto unit = static_cast<uint32_t>(random.between(0, file::kMaxUnit));
+    for (const uint32_t of_class : {0u, unit, unit + 1, unit + 16, static_cast<uint32_t>(random.between(0, 8191))}) {
+      const file::Frequencies found = file::class_frequencies(table, unit, of_class);
+      uint32_t sum = 0;
+      for (const uint32_t frequency : found.of) {
+        check(frequency >= 1, "no level is left out");
+        sum += frequency;
+      }
+      check(found.bits == 16 && sum == 1u << 16, "frequencies add up");
     }
   }
 }
@@ -45,7 +90,8 @@ PRUNEOFA_TEST(damaged_packed_matrices_are_refused_or_read) {
   std::size_t refused = 0;
   for (int i = 0; i < 3000; ++i) {
     const PackedChoice choice{static_cast<uint32_t>(random.between(0, 3)), static_cast<uint32_t>(random.between(1, 3)),
-                              static_cast<uint32_t>(random.between(1, 3)), random.chance(0.5) ? 4u : 8u};
+                              static_cast<uint32_t>(random.between(1, 3)), random.chance(0.5) ? 4u : 8u,
+                              random.chance(0.5) ? some_scales(random, 20) : std::vector<float>()};
     PackedBytes packed = pack_bytes(sparse_bytes(random, 20 * 30, 0.3), 20, 30, choice);
     if (random.chance(0.6)) {
       auto& byte = packed.tables[static_cast<std::size_t>(random.between(0, packed.tables.size() - 1))];
@@ -58,6 +104,7 @@ PRUNEOFA_TEST(damaged_packed_matrices_are_refused_or_read) {
     if (random.chance(0.2)) packed.tables.resize(static_cast<std::size_t>(random.between(0, packed.tables.size())));
     if (random.chance(0.2)) packed.stream.resize(static_cast<std::size_t>(random.between(0, packed.stream.size())));
     const std::size_t rows = random.chance(0.1) ? 31 : 20, columns = random.chance(0.1) ? 1 : 30;
+    if (!packed.scales.empty()) packed.scales.resize(rows, -1.0f);
     refused += !is_read(packed, rows, columns);
   }
   check(refused > 1000, "most of them are refused");

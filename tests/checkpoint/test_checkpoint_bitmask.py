@@ -1,6 +1,7 @@
 """The bit-mask encoding: exact for every bit pattern and shape, and no inconsistent parts are accepted."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pruneofa.checkpoint import int8
 from pruneofa.checkpoint.bitmask import decode_bitmask, encode_bitmask, encoded_bytes
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME, count_nonzero, from_float32, to_float32
 from pruneofa.checkpoint.int8 import dequantize, grid_integers, quantize_per_channel
@@ -138,3 +140,28 @@ def test_bfloat16_rounds_to_nearest_even(values):
     np.testing.assert_array_equal(bits, low + up)
     exact = to_float32(low, BF16)
     np.testing.assert_array_equal(from_float32(exact, BF16), low)
+
+
+@pytest.mark.parametrize("dtype", [F32, F16, BF16], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("shape", [(7, 5), (1, 40), (0, 3), (4, 0)])
+def test_parts_of_rows_give_what_the_whole_does(monkeypatch, dtype, per_channel, shape):
+    rng = np.random.default_rng(0)
+    integers = rng.integers(-128, 128, size=shape).astype(np.int8)
+    scale = rng.uniform(1e-3, 1e3, size=shape[0] if per_channel else 1).astype(np.float32)
+    expected = from_float32(integers.astype(np.float32) * scale[:, None], dtype)
+    for at_once in (1, 11, 2**20):
+        monkeypatch.setattr(int8, "_ELEMENTS_AT_ONCE", at_once)
+        found = dequantize(integers, scale, dtype)
+        assert (found.dtype, found.shape) == (expected.dtype, shape)
+        assert found.tobytes() == expected.tobytes()
+
+
+def test_making_a_tensor_dense_takes_little_memory_besides(monkeypatch):
+    monkeypatch.setattr(int8, "_ELEMENTS_AT_ONCE", 2**12)
+    integers = np.ones((2**10, 2**10), np.int8)
+    tracemalloc.start()
+    dequantize(integers, np.ones(1, np.float32), BF16)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * 2 * integers.size

@@ -5,7 +5,7 @@ import pytest
 from checkpoint_models import make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_checkpoint_packed import matrices
+from test_checkpoint_packed import matrices, scaled_matrices
 
 from pruneofa.checkpoint import bitmask, decoding, packed
 from pruneofa.checkpoint.bitmask import BitmaskMatrix, encode_bitmask
@@ -47,6 +47,22 @@ def test_every_matrix_is_the_same_from_both(case):
     specified, compiled = both_bitmask(encode_bitmask(matrix))
     assert compiled == specified
     assert compiled[0] == matrix.tobytes()
+
+
+@given(st.data(), scaled_matrices())
+@settings(max_examples=150, deadline=None)
+def test_tables_that_follow_scales_are_the_same_to_both(data, case):
+    matrix, scales = case
+    encoded = encode_packed(matrix, INT8, scales)
+    specified, compiled = both_packed(encoded, matrix.shape, INT8)
+    assert compiled == specified == [matrix.tobytes()]
+    tables = changed(encoded.tables, data.draw(changes(encoded.tables.size)))
+    if data.draw(st.booleans()):
+        tables[4:5] |= 128
+    stream = changed(encoded.stream, data.draw(changes(encoded.stream.size)))
+    others = changed(scales, (data.draw(changes(4 * scales.size))[0], scales.size))
+    specified, compiled = both_packed(PackedMatrix(tables, stream, None, others), matrix.shape, INT8)
+    assert compiled == specified
 
 
 @st.composite
@@ -131,6 +147,8 @@ def test_a_file_reads_the_same_without_the_compiled_part(tmp_path, monkeypatch, 
         {"stream": np.zeros(9, np.uint8)},
         {"stream": np.zeros((3, 3), np.uint16)},
         {"planes": np.zeros(3, np.uint8)},
+        {"scales": np.ones(4, np.float32)},
+        {"scales": np.ones(3, np.float64)},
         {"turn": "inside out"},
         {"dense": np.zeros((3, 3), np.float32)},
         {"dense": np.zeros((3, 6), np.uint8)[:, ::2]},
@@ -139,8 +157,8 @@ def test_a_file_reads_the_same_without_the_compiled_part(tmp_path, monkeypatch, 
 )
 def test_the_compiled_part_takes_only_what_it_announces(change):
     encoded = encode_packed(np.eye(3, dtype=np.int8), INT8)
-    values = {"tables": encoded.tables, "stream": encoded.stream, "planes": None, "turn": "shift128"}
-    values["dense"] = np.zeros((3, 3), np.uint8)
+    values = {"tables": encoded.tables, "stream": encoded.stream, "planes": None, "scales": None}
+    values |= {"turn": "shift128", "dense": np.zeros((3, 3), np.uint8)}
     native.decode_packed(**values)
     with pytest.raises((TypeError, ValueError)):
         native.decode_packed(**{**values, **change})

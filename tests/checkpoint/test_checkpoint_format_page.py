@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from checkpoint_models import pack
 
+from pruneofa.checkpoint.frequencies import FrequencyTable
 from pruneofa.checkpoint.manifest import Manifest, write_manifest
 from pruneofa.checkpoint.reader import read_pofa
+from pruneofa.checkpoint.scale_classes import class_frequencies, row_classes
 from pruneofa.checkpoint.writer import compress
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
@@ -79,6 +81,17 @@ def test_the_page_shows_the_bytes_that_are_written(tmp_path):
     assert block(page, "example-int8") == describe(example(tmp_path / "int8", int8=True))
     (tmp_path / "packed").mkdir()
     assert block(page, "example-packed") == describe(example(tmp_path / "packed", int8=True, form="packed"))
+
+
+def test_the_page_shows_the_tables_of_classes():
+    frequencies = np.zeros(256, np.int64)
+    frequencies[[126, 130, 131]] = (86, 85, 85)
+    classes = row_classes(SCALE)
+    lines = []
+    for of_class, found in zip(classes, class_frequencies(FrequencyTable(8, frequencies), 2016, classes), strict=True):
+        shown = ", ".join(f"{symbol}: {found[symbol]}" for symbol in np.flatnonzero(found > 1))
+        lines.append(f"class {of_class}      {shown}, all others: 1")
+    assert block(PAGE.read_text(encoding="utf-8"), "example-classes") == "\n".join(lines)
 
 
 def test_a_stranger_reads_the_example_by_the_page_alone(tmp_path):

@@ -162,7 +162,7 @@ def tensor(name, **change):
     ("manifest", "text"),
     [
         (lambda m: m.update(form="zip"), "form is 'zip', this pruneofa reads bitmask, packed"),
-        (lambda m: m.update(form="packed"), "form is 'packed' in a file of format_version '1', '2' is needed"),
+        (lambda m: m.update(form="packed"), "form is 'packed' in a file of format_version '1', '2' or '3' is needed"),
         (tensor(QUERY, encoding="packed"), "encoding is 'packed', allowed is one of dense, bitmask, bitmask_int8;?$"),
         (lambda m: m.update(form=["bitmask"]), "form is"),
         (lambda m: m.pop("files"), "exactly form, tensors, model"),
@@ -250,8 +250,11 @@ def test_names_that_leave_the_folder_are_refused(pofa, name):
     [
         (lambda t: t.update(format="pt"), "metadata 'format' is 'pt', 'pofa' is needed"),
         (lambda t: t.pop("format"), "no .pofa file"),
-        (lambda t: t.update(format_version="3"), "format_version is '3', this pruneofa reads '1' and '2'"),
-        (lambda t: t.update(format_version="2"), "form is 'bitmask' in a file of format_version '2', '1' is needed"),
+        (lambda t: t.update(format_version="4"), "format_version is '4', this pruneofa reads '1', '2', '3'"),
+        (
+            lambda t: t.update(format_version="2"),
+            "form is 'bitmask' in a file of format_version '2', '1' or '3' is needed",
+        ),
         (lambda t: t.update(manifest_sha256="0" * 64), "does not match manifest_sha256"),
         (lambda t: t.pop("manifest"), "exactly format, format_version, manifest"),
         (lambda t: t.update(more="x"), "exactly format, format_version, manifest"),

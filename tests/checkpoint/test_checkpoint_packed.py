@@ -17,6 +17,7 @@ from pruneofa.checkpoint.planes import byte_planes, from_byte_planes
 from pruneofa.checkpoint.positions import choose_model, group_frequencies
 from pruneofa.checkpoint.rans import Decoder, Run, SymbolModel, encode
 from pruneofa.checkpoint.reader import read_pofa
+from pruneofa.checkpoint.scale_classes import class_frequencies
 from pruneofa.checkpoint.writer import compress
 
 INT8, F32 = DTYPES_BY_NAME["int8"], DTYPES_BY_NAME["float32"]
@@ -31,8 +32,16 @@ def gaussian_int8(shape, sparsity, seed, *, per_channel):
     return np.rint(weight / (np.maximum(absmax, 1e-9) / 127)).astype(np.int8)
 
 
-def round_trip(matrix, dtype):
-    encoded = encode_packed(matrix, dtype)
+def pruned_int8(shape, sparsity, seed):
+    """(q, absmax scales of the rows) of Gaussian weights of which the smallest are pruned."""
+    weight = np.random.default_rng(seed).normal(scale=0.04, size=shape).astype(np.float32)
+    weight[np.abs(weight) < np.quantile(np.abs(weight), sparsity)] = 0
+    scales = (np.abs(weight).max(axis=1) / np.float32(127)).astype(np.float32)
+    return np.rint(weight / scales[:, None]).astype(np.int8), scales
+
+
+def round_trip(matrix, dtype, scales=None):
+    encoded = encode_packed(matrix, dtype, scales)
     decoded = decode_packed(encoded, matrix.shape, dtype, "x")
     assert decoded.dtype == dtype.storage
     assert decoded.tobytes() == np.ascontiguousarray(matrix).tobytes()
@@ -62,10 +71,33 @@ def matrices(draw):
     return np.where(kept, values, 0).astype(values.dtype).view(dtype.storage), dtype
 
 
+@st.composite
+def scaled_matrices(draw):
+    """(q, scales of the rows): levels of weights in one distribution, their scales alike or far apart."""
+    shape = draw(st.sampled_from([(1, 1), (1, 300), (30, 1), (24, 40), (64, 50)]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    spread = draw(st.sampled_from([0.0, 0.3, 2.0, 30.0]))
+    middle = draw(st.sampled_from([0.02, 1e-44, 1e38]))
+    with np.errstate(over="ignore"):
+        scales = (middle * np.exp(spread * rng.normal(size=shape[0]))).astype(np.float32)
+    scales = np.clip(scales, np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max)
+    with np.errstate(over="ignore"):
+        levels = rng.normal(size=shape) * 30 * middle / scales.astype(np.float64)[:, None]
+    kept = rng.random(shape) < draw(st.sampled_from([0.02, 0.3, 1.0]))
+    return np.where(kept, np.clip(np.rint(levels), -128, 127), 0).astype(np.int8), scales
+
+
 @given(matrices())
 @settings(max_examples=60, deadline=None)
 def test_every_matrix_comes_back_bit_for_bit(case):
     round_trip(*case)
+
+
+@given(scaled_matrices())
+@settings(max_examples=60, deadline=None)
+def test_every_matrix_with_scales_comes_back_and_takes_no_more_for_them(case):
+    matrix, scales = case
+    assert round_trip(matrix, INT8, scales).nbytes <= round_trip(matrix, INT8).nbytes + 8
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.99, 1.0])
@@ -99,6 +131,38 @@ def test_random_masks_take_at_most_two_percent_above_entropy(sparsity, per_chann
         bound = q.size * binary_entropy(nonzero / q.size) - float(np.sum(counts * np.log2(counts / nonzero)))
         assert entropy_bits(q, INT8) == pytest.approx(bound)
         assert bound < 8 * encoded.nbytes <= 1.02 * bound
+
+
+@pytest.mark.parametrize("sparsity", [0.85, 0.9, 0.95])
+def test_rows_of_like_scale_take_at_most_two_percent_above_their_entropy(sparsity):
+    for seed, shape in enumerate([(1536, 384), (384, 1536), (768, 768)]):
+        q, scales = pruned_int8(shape, sparsity, seed)
+        encoded = round_trip(q, INT8, scales)
+        bound = entropy_bits(q, INT8, scales)
+        assert bound < 8 * encoded.nbytes <= 1.02 * bound
+        assert bound < 0.99 * entropy_bits(q, INT8)
+        assert entropy_bits(q, INT8, scales[:1]) == entropy_bits(q, INT8)
+
+
+def test_the_table_of_a_class_is_the_stored_one_stretched():
+    counts = np.zeros(256, np.int64)
+    counts[[118, 126, 127, 129, 130, 138]] = (8, 16, 8, 8, 16, 8)
+    table, unit = FrequencyTable(8, 4 * counts), 16 * 120 + 5
+    same, half, twice, least, most = class_frequencies(table, unit, unit + np.array([0, -16, 16, -unit, 4079 - unit]))
+    np.testing.assert_array_equal(same, 1 + 65280 * table.frequencies // 256)
+    # Half the scale: a level of the table covers two levels and halves of their neighbours.
+    shares = {2 * level - 128: counts[level] for level in range(256)}
+    expected = [
+        2 * shares.get(s, 0) + shares.get(s - 1, 0) + shares.get(s + 1, 0) if 0 < s < 255 else 0 for s in range(256)
+    ]
+    expected[128] = 0
+    np.testing.assert_array_equal(half, 1 + 65280 * np.array(expected) // sum(expected))
+    # Twice the scale: a level covers one of the table and half of its neighbours; the middle one is never coded.
+    assert twice.argmax() in (127, 129)
+    assert twice[128] == 1
+    for frequencies in (same, half, twice, least, most):
+        assert frequencies.sum() == 65536
+        assert frequencies.min() >= 1
 
 
 def binary_entropy(p):

@@ -2,12 +2,14 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from checkpoint_models import forge, pack
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_checkpoint_packed import pruned_int8
 
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
@@ -83,6 +85,48 @@ def test_impossible_tables_are_refused(packed, tables, text):
     encoded, dtype = packed
     assert encoded.tables[1] > 1
     fails(changed(encoded, tables=tables), dtype, text)
+
+
+@pytest.fixture
+def scaled():
+    rng = np.random.default_rng(0)
+    scales = (2.0 ** rng.uniform(-6, 0, size=SHAPE[0])).astype(np.float32)
+    levels = np.clip(np.rint(rng.normal(size=SHAPE) / scales[:, None]), -127, 127)
+    encoded = encode_packed(np.where(rng.random(SHAPE) < 0.5, levels, 0).astype(np.int8), INT8, scales)
+    assert encoded.tables[4] == 129
+    return encoded
+
+
+@pytest.mark.parametrize(
+    ("tables", "text"),
+    [
+        (lambda t: t[:6], "packed_tables ends at byte 6, the unit of the scales needs 7"),
+        (put(6, 16), "unit of the scales 4[0-9]{3}, allowed is 0 to 4079"),
+        (put(4, 128), "coded planes 0, allowed is 1 to 1"),
+        (put(4, 131), "coded planes 3, allowed is 1 to 1"),
+        (put(4, 1), "."),
+        (lambda t: t[:-1], "the table is cut off"),
+        (put(0, 17), "lane bits 17"),
+    ],
+)
+def test_impossible_units_are_refused(scaled, tables, text):
+    found = changed(scaled, tables=tables)
+    fails(replace(found, scales=scaled.scales), INT8, text)
+
+
+def test_a_unit_without_scales_of_rows_is_refused(scaled):
+    fails(replace(scaled, scales=None), INT8, "coded planes 129, allowed is 1 to 1")
+
+
+def test_other_scales_than_those_of_the_writer_give_an_error_or_a_matrix(scaled):
+    for scales in (scaled.scales[::-1], np.ones(SHAPE[0], np.float32), scaled.scales):
+        for change in (np.inf, -1.0, np.nan, 1e-45, 3e38):
+            damaged = scales.copy()
+            damaged[5] = change
+            try:
+                assert decode_packed(replace(scaled, scales=damaged), SHAPE, INT8, "x").shape == SHAPE
+            except CheckpointError:
+                continue
 
 
 def one_block(plane_tables, stream, planes=None):
@@ -225,7 +269,13 @@ def replaced(section, code, shape, content):
     ("manifest", "sections", "metadata", "text"),
     [
         (None, None, lambda t: t.update(format_version="1"), "form is 'packed' in a file of format_version '1'"),
-        (lambda m: m.update(form="bitmask"), None, None, "form is 'bitmask' in a file of format_version '2'"),
+        (lambda m: m.update(form="bitmask"), None, None, "encoding is 'packed_int8', allowed is one of dense, dense_"),
+        (
+            lambda m: m.update(form="bitmask"),
+            None,
+            lambda t: t.update(format_version="2"),
+            "form is 'bitmask' in a file of format_version '2', '1' or '3' is needed",
+        ),
         (entry(shape=[48, 0]), None, None, "allowed are matrices with elements"),
         (entry(shape=[48]), None, None, "allowed are matrices"),
         (entry(dtype="float64"), None, None, "packed_int8 with dtype float64"),
@@ -253,6 +303,30 @@ def test_forged_files_are_refused(tmp_path, manifest, sections, metadata, text):
     with pytest.raises(CheckpointError, match=text):
         decompress(path, tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+def scaled_file(folder):
+    """A file whose table follows the scales of its rows."""
+    (folder / "model").mkdir()
+    q, scales = pruned_int8((96, 64), 0.5, 0)
+    scales[::2] *= np.float32(4)
+    q[::2] = np.rint(q[::2] / 4)
+    weight = q.astype(np.float32) * scales[:, None]
+    for name, key, array in (("model", NAME, weight), ("quantization", f"{NAME}_scale", scales)):
+        content = pack({key: ("F32", list(array.shape), array.tobytes())})
+        (folder / "model" / f"{name}.safetensors").write_bytes(content)
+    compress(folder / "model", folder / "out.pofa", form="packed", encoder_weights=[NAME])
+    model = read_pofa(folder / "out.pofa")
+    assert model.raw(f"{NAME}.packed_tables")[4] == 129
+    np.testing.assert_array_equal(model.tensor(NAME), weight)
+    return folder / "out.pofa"
+
+
+@pytest.mark.parametrize("scale", [b"\0\0\0\0", b"\0\0\xc0\x7f", b"\0\0\x80\xbf"])
+def test_forged_scales_are_refused_before_anything_follows_from_them(tmp_path, scale):
+    path = forge(scaled_file(tmp_path), sections=replaced("scale", "F32", [96], scale * 96))
+    with pytest.raises(CheckpointError, match="not finite and above 0"):
+        read_pofa(path).stored_values(NAME)
 
 
 def test_few_lanes_can_not_keep_a_reader_busy(tmp_path):
@@ -289,7 +363,7 @@ def test_every_flipped_byte_of_a_file_is_detected_or_harmless(tmp_path):
     good = path.read_bytes()
     reference = read_pofa(path).tensor(NAME).tobytes()
     start = 8 + int.from_bytes(good[:8], "little")
-    assert json.loads(good[8:start])["__metadata__"]["format_version"] == "2"
+    assert json.loads(good[8:start])["__metadata__"]["format_version"] == "3"
     for position in [*range(0, start, 61), *range(start, len(good))]:
         damaged = bytearray(good)
         damaged[position] ^= 1 << (position % 8)

@@ -6,6 +6,7 @@ from checkpoint_models import sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_checkpoint_format_page import NAME, PACKED_WEIGHT, PAGE, SCALE, block, example
+from test_checkpoint_packed import scaled_matrices
 
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME, bit_view
 from pruneofa.checkpoint.packed import encode_packed
@@ -24,6 +25,7 @@ def sections_of(encoded):
         "x.packed_tables": encoded.tables,
         "x.packed_stream": encoded.stream,
         "x.packed_planes": encoded.planes,
+        "x.scale": encoded.scales,
     }
     return lambda key: parts[key].reshape(-1).tolist()
 
@@ -44,6 +46,15 @@ def test_the_pages_reader_agrees(read_packed, name, shape, density, wide, seed):
     found = read_packed(sections_of(encoded), "x", *shape, dtype.itemsize, dtype.name)
     stored = matrix.view(np.int8) if name == "int8" else bit_view(matrix)
     assert found == stored.reshape(-1).tolist()
+
+
+@given(scaled_matrices())
+@settings(max_examples=40, deadline=None)
+def test_the_pages_reader_agrees_where_tables_follow_scales(read_packed, case):
+    matrix, scales = case
+    encoded = encode_packed(matrix, DTYPES_BY_NAME["int8"], scales)
+    found = read_packed(sections_of(encoded), "x", *matrix.shape, 1, "int8")
+    assert found == matrix.reshape(-1).tolist()
 
 
 def test_the_pages_reader_agrees_with_many_classes_and_lanes(read_packed):

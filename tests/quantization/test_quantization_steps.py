@@ -11,7 +11,7 @@ from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.entropy import entropy_bits
 from pruneofa.errors import ConfigurationError
 from pruneofa.quantization.config import QuantizationConfig
-from pruneofa.quantization.steps import STEPS, choose_steps, step_costs, value_bits
+from pruneofa.quantization.steps import STEPS, choose_steps, position_bits, step_costs, value_bits
 from pruneofa.quantization.weights import integer_weight, weight_scale
 from pruneofa.recipe import QuantizeSection
 
@@ -45,6 +45,25 @@ def test_values_take_the_bits_that_were_asked(bits: float) -> None:
     assert bits - 0.3 < bits_of(model, steps) <= bits
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
+
+
+def test_positions_that_rounding_saves_are_counted_unless_the_pattern_is_kept() -> None:
+    model = sparse_model()
+    linears = encoder_linears(model)
+    config = PER_TENSOR.model_copy(update={"keep_pattern": False})
+    costs = step_costs(model, linears, config, BATCHES)
+    steps = choose_steps(model, linears, config, (), 2.0, costs)
+    taken = saved = kept = 0.0
+    for name, linear in linears.items():
+        grid = config.weight_grid(steps[name])
+        levels = integer_weight(linear.weight, weight_scale(linear.weight, grid), grid)
+        taken += value_bits(levels)
+        saved += position_bits(linear.weight) - position_bits(levels)
+        kept += int((linear.weight != 0).sum())
+    assert saved > 0
+    assert 1.5 < (taken - saved) / kept <= 2.0
+    with_pattern = choose_steps(model, linears, PER_TENSOR.model_copy(update={"keep_pattern": True}), (), 2.0, costs)
+    assert 1.5 < bits_of(model, with_pattern) <= 2.0
 
 
 def test_a_sensitive_weight_gets_a_finer_step() -> None:
@@ -83,6 +102,7 @@ def test_value_bits_are_the_entropy_that_files_are_measured_against() -> None:
     of_positions = -positions.size * (
         share * torch.log2(torch.tensor(share)) + (1 - share) * torch.log2(torch.tensor(1 - share))
     )
+    assert position_bits(levels) == pytest.approx(of_positions.item(), rel=1e-6)
     expected = entropy_bits(levels.numpy(), DTYPES_BY_NAME["int8"]) - of_positions.item()
     assert value_bits(levels) == pytest.approx(expected, rel=1e-4)
     assert value_bits(torch.zeros(3, 3, dtype=torch.int8)) == 0.0

@@ -187,6 +187,11 @@ def test_a_folder_that_another_tool_saved_is_compressed_too(small_world, tmp_pat
         assert torch.equal(value, back.state_dict()[name])
 
 
+def test_a_folder_that_is_not_there_is_not_looked_for_elsewhere(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere: no such folder; give the folder of a model"):
+        compress_model("nowhere", str(tmp_path / "m.pofa"))
+
+
 def test_a_config_names_no_class_but_a_models(small_world, model_copy):
     for name in ("logging", "set_seed", "AutoConfig", "os.system", "NoSuchModel"):
         config = json.loads((model_copy / "config.json").read_text())

@@ -26,7 +26,7 @@ def decode_packed(encoded: PackedMatrix, shape: tuple[int, int], dtype: DType, w
     dense = np.zeros(shape, dtype=dtype.storage)
     turn = "shift128" if dtype.name == "int8" else "sign_last" if dtype.is_float else "none"
     try:
-        native.decode_packed(encoded.tables, encoded.stream, encoded.planes, turn, bit_view(dense))
+        native.decode_packed(encoded.tables, encoded.stream, encoded.planes, encoded.scales, turn, bit_view(dense))
     except ValueError as error:
         raise CheckpointError(f"{where}: {error}") from None
     return dense

@@ -15,6 +15,7 @@ from pruneofa.checkpoint.layout import (
     BITMASK,
     BITMASK_INT8,
     DENSE,
+    DENSE_INT8,
     PACKED,
     PACKED_INT8,
     TensorEntry,
@@ -54,9 +55,9 @@ def encode_tensor(
 ) -> EncodedTensor:
     """Encode one tensor of a model folder.
 
-    A matrix becomes a bit mask where it is `prunable` or where that takes fewer bytes; its values become int8 where the
-    folder holds a scale for it that reproduces every value bit for bit. In the form "packed" it is packed where that
-    takes fewer bytes still.
+    The values of a matrix become int8 where the folder holds a scale for it that reproduces every value bit for bit.
+    A `prunable` matrix becomes a bit mask, any other is stored dense or so, whichever takes fewer bytes; in the form
+    "packed" either is packed where that takes fewer bytes still.
 
     Args:
         folder: The opened model folder.
@@ -82,17 +83,20 @@ def encode_tensor(
     values = weight if integers is None else integers
     nonzero = count_nonzero(values)
     scales = 0 if scale is None else scale.size
-    needed = encoded_bytes(shape[0], shape[1], nonzero, values.dtype.itemsize, scales)
-    packed = _packed(values, dtype if integers is None else DTYPES_BY_NAME["int8"]) if form == "packed" else None
-    if packed is not None and packed.nbytes + 4 * scales < needed:
-        needed = packed.nbytes + 4 * scales
-    else:
-        packed = None
-    if not (prunable or needed < info.nbytes):
+    packed = _packed(values, dtype, scale) if form == "packed" else None
+    # Of equal sizes the first is taken.
+    needed = {} if prunable else {DENSE: info.nbytes}
+    if integers is not None and not prunable:
+        needed[DENSE_INT8] = integers.nbytes + 4 * scales
+    needed[BITMASK] = encoded_bytes(shape[0], shape[1], nonzero, values.dtype.itemsize, scales)
+    if packed is not None:
+        needed[PACKED] = packed.nbytes + 4 * scales
+    smallest = min(needed, key=needed.__getitem__)
+    if smallest == DENSE:
         return EncodedTensor(dense.entry, dense.sections, dense.zeros, off_grid=off_grid)
-    encodings = (BITMASK, BITMASK_INT8) if packed is None else (PACKED, PACKED_INT8)
-    entry = TensorEntry(name, dtype, shape, encodings[integers is not None])
-    sections = _bitmask_sections(entry, values, scale) if packed is None else _packed_sections(entry, packed, scale)
+    encoding = smallest if integers is None else {BITMASK: BITMASK_INT8, PACKED: PACKED_INT8}.get(smallest, smallest)
+    entry = TensorEntry(name, dtype, shape, encoding)
+    sections = _as_sections(entry, {**_arrays(encoding, values, packed), "scale": scale})
     return EncodedTensor(entry, sections, info.size - nonzero, new_scale, off_grid)
 
 
@@ -126,41 +130,35 @@ def _integers(
     return quantized[0], quantized[1], quantized[1], False
 
 
-def _packed(values: NDArray[Any], dtype: DType) -> PackedMatrix | None:
-    """The packed form of a matrix, or None where it has none or one that a reader would take for a bomb."""
-    if not can_be_packed(dtype, values.shape) or values.size > MAX_ELEMENTS:
+def _packed(values: NDArray[Any], dtype: DType, scale: NDArray[np.float32] | None) -> PackedMatrix | None:
+    """The packed form of a matrix, or None where it has none or one that a reader would take for a bomb.
+
+    Args:
+        values: [R, C], int8 where there is a `scale`.
+        dtype: Logical type of the matrix.
+        scale: float32 [R] or [1], or None.
+    """
+    stored = dtype if scale is None else DTYPES_BY_NAME["int8"]
+    if not can_be_packed(stored, values.shape) or values.size > MAX_ELEMENTS:
         return None
-    packed = encode_packed(values, dtype)
+    packed = encode_packed(values, stored, scale if scale is not None and scale.size == values.shape[0] else None)
     return packed if values.size <= MAX_ELEMENTS_PER_BYTE * packed.nbytes else None
 
 
-def _packed_sections(
-    entry: TensorEntry, packed: PackedMatrix, scale: NDArray[np.float32] | None
-) -> tuple[Section, ...]:
-    return _as_sections(
-        entry,
-        {
-            "packed_tables": packed.tables,
-            "packed_stream": packed.stream,
-            "packed_planes": packed.planes,
-            "scale": scale,
-        },
-    )
-
-
-def _bitmask_sections(
-    entry: TensorEntry, values: NDArray[Any], scale: NDArray[np.float32] | None
-) -> tuple[Section, ...]:
-    rows, columns = entry.shape
+def _arrays(encoding: str, values: NDArray[Any], packed: PackedMatrix | None) -> dict[str, NDArray[Any] | None]:
+    """What the sections of an encoding hold, but for the scale."""
+    if encoding == DENSE_INT8:
+        return {"levels": values}
+    if encoding in (PACKED, PACKED_INT8):
+        assert packed is not None
+        return {"packed_tables": packed.tables, "packed_stream": packed.stream, "packed_planes": packed.planes}
     encoded = encode_bitmask(values)
-    arrays: dict[str, NDArray[Any] | None] = {
-        "shape": np.array([rows, columns], dtype="<i8"),
+    return {
+        "shape": np.array(values.shape, dtype="<i8"),
         "compressed": encoded.compressed,
         "bitmask": encoded.bitmask,
         "row_offsets": encoded.row_offsets,
-        "scale": scale,
     }
-    return _as_sections(entry, arrays)
 
 
 def _as_sections(entry: TensorEntry, arrays: dict[str, NDArray[Any] | None]) -> tuple[Section, ...]:
@@ -182,7 +180,7 @@ def _stored(dtype: DType) -> DType:
 
 def _names_collide(folder: ModelFolder, name: str) -> bool:
     parts = (
-        *("shape", "compressed", "bitmask", "row_offsets", "scale"),
+        *("shape", "compressed", "bitmask", "row_offsets", "scale", "levels"),
         *("packed_tables", "packed_stream", "packed_planes"),
     )
     return any(f"{name}.{part}" in folder.names for part in parts)

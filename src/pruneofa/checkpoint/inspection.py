@@ -28,11 +28,12 @@ class TensorReport:
         size: Elements.
         nonzero: Elements that are not +0.0, by their bits (-0.0 counts).
         bytes: Bytes that it takes in the file, its mask, offsets and scales included.
-        encoding: "dense", "bitmask", "bitmask_int8", "packed" or "packed_int8".
+        encoding: "dense", "dense_int8", "bitmask", "bitmask_int8", "packed" or "packed_int8".
         dtype: Logical type, e.g. "float32".
         role: "encoder", "pooler" or "other".
         bits: 8 where its values are int8 (or have an int8 scale beside them), else the width of its type.
-        entropy_bits: Entropy of its positions and values, the values as int8 where they are (`checkpoint.entropy`).
+        entropy_bits: Entropy of its positions and values, these as int8 given their scales where they are
+            (`checkpoint.entropy`).
         scale_bytes: Bytes of its int8 scales in `bytes`.
     """
 
@@ -99,7 +100,7 @@ class Inspection:
 
     @property
     def entropy_bound_bytes(self) -> float:
-        """Entropy of the positions and values of the encoder's Linear weights, tensor by tensor, without scales."""
+        """Entropy of positions and values of the encoder's Linear weights given their scales, tensor by tensor."""
         return sum(tensor.entropy_bits for tensor in self._role("encoder")) / 8
 
     @property
@@ -201,7 +202,7 @@ def _inspect_folder(
                 dtype=info.dtype.name,
                 role=_role_of(name, manifest),
                 bits=8 if scale is not None else 8 * info.dtype.itemsize,
-                entropy_bits=entropy_bits(values, dtype),
+                entropy_bits=entropy_bits(values, dtype, None if integers is None else scale),
             )
         )
     files = [file.path for file in folder.weight_files.values()]
@@ -228,7 +229,9 @@ def _inspect_file(model: CompressedModel) -> Inspection:
                 dtype=entry.dtype.name,
                 role=_role_of(name, model.manifest),
                 bits=8 if int8 else 8 * entry.dtype.itemsize,
-                entropy_bits=entropy_bits(values, DTYPES_BY_NAME["int8"] if int8 else entry.dtype),
+                entropy_bits=entropy_bits(values, DTYPES_BY_NAME["int8"], model.raw(f"{name}.scale"))
+                if int8
+                else entropy_bits(values, entry.dtype),
                 scale_bytes=model.stored(f"{name}.scale").nbytes if int8 else 0,
             )
         )

@@ -10,6 +10,9 @@ from pruneofa.checkpoint.dtypes import DType, bit_view, from_float32, to_float32
 __all__ = ["dequantize", "grid_integers", "is_usable_scale", "quantize_per_channel"]
 
 
+_ELEMENTS_AT_ONCE = 2**20
+
+
 def is_usable_scale(scale: NDArray[np.float32]) -> bool:
     """Whether every scale is finite and above zero."""
     return bool(np.all(np.isfinite(scale)) and np.all(scale > 0))
@@ -23,10 +26,15 @@ def dequantize(integers: NDArray[np.int8], scale: NDArray[np.float32], dtype: DT
         scale: float32 [R] (per channel) or [1] (per tensor).
         dtype: float32, float16 or bfloat16 (the result then is uint16 bits).
     """
+    result = np.empty(integers.shape, dtype=dtype.storage)
+    scales = np.broadcast_to(scale.astype(np.float32), integers.shape[:1])
+    # In parts of rows: a matrix may be most of the memory there is.
+    rows = max(1, _ELEMENTS_AT_ONCE // max(1, integers.shape[1]))
     with np.errstate(over="ignore"):
-        product = integers.astype(np.float32)
-        product *= scale.astype(np.float32)[:, None]  # in place: a matrix may be most of the memory there is
-    return from_float32(product, dtype)
+        for begin in range(0, integers.shape[0], rows):
+            part = slice(begin, begin + rows)
+            result[part] = from_float32(integers[part] * scales[part, None], dtype)
+    return result
 
 
 def grid_integers(weight: NDArray[Any], scale: NDArray[np.float32], dtype: DType) -> NDArray[np.int8] | None:

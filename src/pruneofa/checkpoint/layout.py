@@ -17,7 +17,7 @@ __all__ = [
     "BITMASK",
     "BITMASK_INT8",
     "DENSE",
-    "FILE_FORMAT_VERSIONS",
+    "DENSE_INT8",
     "FORMS",
     "INT8_ENCODINGS",
     "PACKED",
@@ -31,19 +31,25 @@ __all__ = [
 ]
 
 FILE_FORMAT = "pofa"
-FILE_FORMAT_VERSIONS = {"bitmask": "1", "packed": "2"}
-FORMS = tuple(FILE_FORMAT_VERSIONS)
+FORMS = ("bitmask", "packed")
 
 DENSE = "dense"
+DENSE_INT8 = "dense_int8"
 BITMASK = "bitmask"
 BITMASK_INT8 = "bitmask_int8"
 PACKED = "packed"
 PACKED_INT8 = "packed_int8"
-ENCODINGS = {
-    "bitmask": (DENSE, BITMASK, BITMASK_INT8),
-    "packed": (DENSE, BITMASK, BITMASK_INT8, PACKED, PACKED_INT8),
+INT8_ENCODINGS = (DENSE_INT8, BITMASK_INT8, PACKED_INT8)
+NEWEST_VERSION = "3"
+# Version -> form -> the encodings that it may use.
+FILE_FORMAT_VERSIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "1": {"bitmask": (DENSE, BITMASK, BITMASK_INT8)},
+    "2": {"packed": (DENSE, BITMASK, BITMASK_INT8, PACKED, PACKED_INT8)},
+    NEWEST_VERSION: {
+        "bitmask": (DENSE, DENSE_INT8, BITMASK, BITMASK_INT8),
+        "packed": (DENSE, DENSE_INT8, BITMASK, BITMASK_INT8, PACKED, PACKED_INT8),
+    },
 }
-INT8_ENCODINGS = (BITMASK_INT8, PACKED_INT8)
 
 MAX_FILE_MANIFEST_BYTES = 32 * 2**20
 MAX_PACKED_ITEMSIZE = 4
@@ -87,7 +93,9 @@ class TensorEntry:
             return {self.name: SectionSpec(stored, (self.shape,))}
         rows, columns = self.shape
         int8 = self.encoding in INT8_ENCODINGS
-        if self.encoding in (PACKED, PACKED_INT8):
+        if self.encoding == DENSE_INT8:
+            result = {f"{self.name}.levels": SectionSpec(DTYPES_BY_NAME["int8"], (self.shape,))}
+        elif self.encoding in (PACKED, PACKED_INT8):
             result = {
                 f"{self.name}.packed_tables": SectionSpec(DTYPES_BY_NAME["uint8"], ((None,),)),
                 f"{self.name}.packed_stream": SectionSpec(DTYPES_BY_NAME["uint16"], ((None,),)),
@@ -132,6 +140,7 @@ class FileManifest:
         files: Names of the embedded files.
         weight_files: Names of the safetensors files that the tensors came from.
         sha256: Stored section to the SHA-256 of its bytes, in lower-case hexadecimal.
+        version: Of the file's format; a file is written in version 1 where that has all that it uses, else in 3.
     """
 
     form: str
@@ -140,6 +149,7 @@ class FileManifest:
     files: tuple[str, ...]
     weight_files: tuple[str, ...]
     sha256: dict[str, str]
+    version: str = NEWEST_VERSION
 
     def sections(self, where: str) -> dict[str, SectionSpec]:
         """All sections that the file must hold, and none other.
@@ -177,7 +187,7 @@ class FileManifest:
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return {
             "format": FILE_FORMAT,
-            "format_version": FILE_FORMAT_VERSIONS[self.form],
+            "format_version": self.version,
             "manifest": text,
             "manifest_sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
         }
@@ -195,11 +205,11 @@ class FileManifest:
                 "file; make one with `pruneofa compress`"
             )
         version = metadata.get("format_version")
-        if version is None or version not in FILE_FORMAT_VERSIONS.values():
+        if version is None or version not in FILE_FORMAT_VERSIONS:
             raise CheckpointError(
                 f"{where}: format_version is {version!r:.40}, this pruneofa reads "
-                f"{' and '.join(map(repr, FILE_FORMAT_VERSIONS.values()))}; use the version of pruneofa that wrote it, "
-                "or a newer one"
+                f"{', '.join(map(repr, FILE_FORMAT_VERSIONS))}; use the version of pruneofa that wrote it, or a newer "
+                "one"
             )
         _check_keys(metadata, _METADATA_KEYS, f"{where}: metadata")
         text = metadata["manifest"].encode("utf-8", "surrogatepass")
@@ -215,12 +225,13 @@ class FileManifest:
             raise CheckpointError(
                 f"{where}: form is {value['form']!r:.40}, this pruneofa reads {', '.join(FORMS)}; use a newer pruneofa"
             )
-        if FILE_FORMAT_VERSIONS[value["form"]] != version:
+        encodings = FILE_FORMAT_VERSIONS[version].get(value["form"])
+        if encodings is None:
+            needed = [known for known, forms in FILE_FORMAT_VERSIONS.items() if value["form"] in forms]
             raise CheckpointError(
                 f"{where}: form is {value['form']!r} in a file of format_version {version!r}, "
-                f"{FILE_FORMAT_VERSIONS[value['form']]!r} is needed; do not trust this file"
+                f"{' or '.join(map(repr, needed))} is needed; do not trust this file"
             )
-        encodings = ENCODINGS[value["form"]]
         if not isinstance(value["tensors"], dict):
             raise CheckpointError(f"{where}: tensors is no object of name -> entry; compress the model again")
         tensors = {name: _parse_tensor(name, entry, where, encodings) for name, entry in value["tensors"].items()}
@@ -235,7 +246,7 @@ class FileManifest:
         for name in (*model.encoder_weights, *model.pooler_weights, *model.sparsity):
             if name not in tensors:
                 raise CheckpointError(f"{where}: model names the weight {name!r}, which the file does not hold")
-        return cls(value["form"], tensors, model, tuple(value["files"]), tuple(value["weight_files"]), hashes)
+        return cls(value["form"], tensors, model, tuple(value["files"]), tuple(value["weight_files"]), hashes, version)
 
 
 def _check_keys(value: Any, allowed: tuple[str, ...], where: str) -> None:

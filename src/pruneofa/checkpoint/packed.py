@@ -4,6 +4,7 @@ A stream holds, one after the other, the classes of rows and columns, the mask, 
 docs/format.md for every bit of it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruneofa.checkpoint.dtypes import DType, bit_view
-from pruneofa.checkpoint.frequencies import FrequencyTable, choose_table, read_table
+from pruneofa.checkpoint.frequencies import FrequencyTable, choose_table
+from pruneofa.checkpoint.packed_tables import header_bytes, read_tables
 from pruneofa.checkpoint.planes import byte_planes, from_byte_planes
-from pruneofa.checkpoint.positions import GROUP_SIZES, MAX_CLASSES, Blocks, choose_model, group_model
+from pruneofa.checkpoint.positions import Blocks, choose_model, group_model
 from pruneofa.checkpoint.rans import MAX_LANE_BITS, MAX_STEPS, Decoder, Run, SymbolModel, encode
+from pruneofa.checkpoint.scale_classes import CLASS_TABLE_BITS, choose_unit, class_frequencies, row_classes
 from pruneofa.errors import CheckpointError
 
 __all__ = ["MAX_ELEMENTS", "MAX_ELEMENTS_PER_BYTE", "PackedMatrix", "decode_packed", "encode_packed"]
@@ -23,7 +26,6 @@ MAX_ELEMENTS = MAX_STEPS << MAX_LANE_BITS  # so that no run is longer than all l
 MAX_ELEMENTS_PER_BYTE = 4096
 _BYTES_PER_LANE = 1200  # a lane costs about 3 bytes, so lanes add a quarter of a percent
 _MAX_WRITTEN_LANES = 4096
-_HEADER_BYTES = 5
 _REMEDY = "the file is damaged; copy or compress it again"
 
 
@@ -36,11 +38,13 @@ class PackedMatrix:
         stream: uint16 [n]: the states of the lanes, then the words that they read.
         planes: uint8 [k, non-zeros]: the bytes of the values that are not worth coding, most significant first; None
             where every byte is coded by rule, as those of int8 are.
+        scales: float32 [R], of int8 rows whose table may depend on their scale; not part of what is coded here.
     """
 
     tables: NDArray[np.uint8]
     stream: NDArray[np.uint16]
     planes: NDArray[np.uint8] | None
+    scales: NDArray[np.float32] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -48,12 +52,13 @@ class PackedMatrix:
         return int(self.tables.nbytes + self.stream.nbytes + (0 if self.planes is None else self.planes.nbytes))
 
 
-def encode_packed(matrix: NDArray[Any], dtype: DType) -> PackedMatrix:
+def encode_packed(matrix: NDArray[Any], dtype: DType, scales: NDArray[np.float32] | None = None) -> PackedMatrix:
     """Encode a matrix. Zero means all bits zero: -0.0, NaN and subnormal numbers are kept.
 
     Args:
         matrix: [R, C] with at least one and at most MAX_ELEMENTS elements, in `dtype.storage`.
         dtype: Its logical type, at most 4 bytes wide.
+        scales: float32 [R], of an int8 matrix with a scale for each row.
     """
     bits = bit_view(np.ascontiguousarray(matrix))
     mask = bits != 0
@@ -61,32 +66,24 @@ def encode_packed(matrix: NDArray[Any], dtype: DType) -> PackedMatrix:
     tables = bytearray()
     runs: list[Run] = []
     cost = positions.bits
-    for classes, count in zip(
-        (positions.row_classes, positions.column_classes), positions.probabilities.shape, strict=True
-    ):
+    row_count, column_count = positions.probabilities.shape
+    for classes, count in ((positions.row_classes, row_count), (positions.column_classes, column_count)):
         if count > 1:
             cost += _add_run(classes, tables, runs)
     tables += positions.probabilities.astype("<u2").tobytes()
     blocks = Blocks(positions.row_classes, positions.column_classes, positions.probabilities, positions.group)
     contexts = blocks.contexts if positions.probabilities.size > 1 else None
     runs.append(Run(group_model(positions.probabilities, positions.group), blocks.split(mask), contexts))
-    coded, raw = 0, []
-    for index, plane in enumerate(byte_planes(bits[mask], dtype)):
-        table, plane_cost = _table_of(plane)
-        if dtype.itemsize == 1 or plane_cost < 8 * plane.size:
-            coded |= 1 << index
-            tables += table.to_bytes()
-            runs.append(Run(SymbolModel.of(table), plane))
-            cost += plane_cost
-        else:
-            raw.append(plane)
-    lane_bits = _lane_bits(cost / 8, max(run.symbols.size for run in runs))
-    header = bytes((lane_bits, *positions.probabilities.shape, positions.group, coded))
-    stream = encode(runs, 1 << lane_bits)
+    values = _Values.of(byte_planes(bits[mask], dtype), mask, scales)
+    tables += values.tables
+    longest = max(*(run.symbols.size for run in runs), int(np.count_nonzero(mask)))
+    lane_bits = _lane_bits((cost + values.cost) / 8, longest)
+    header = header_bytes(lane_bits, (row_count, column_count), positions.group, values.coded, values.unit)
+    stream = encode([*runs, *values.runs], 1 << lane_bits)
     planes = None
     if dtype.itemsize > 1:
-        planes = np.stack(raw) if raw else np.zeros((0, int(np.count_nonzero(mask))), dtype=np.uint8)
-    return PackedMatrix(np.frombuffer(header + bytes(tables), dtype=np.uint8), stream, planes)
+        planes = np.stack(values.raw) if values.raw else np.zeros((0, int(np.count_nonzero(mask))), dtype=np.uint8)
+    return PackedMatrix(np.frombuffer(header + bytes(tables), dtype=np.uint8), stream, planes, scales)
 
 
 def decode_packed(encoded: PackedMatrix, shape: tuple[int, int], dtype: DType, where: str) -> NDArray[Any]:
@@ -101,35 +98,40 @@ def decode_packed(encoded: PackedMatrix, shape: tuple[int, int], dtype: DType, w
     Raises:
         CheckpointError: A table is impossible, the stream ends early or late, parts do not agree, or a value is zero.
     """
-    tables = _Tables(encoded.tables.tobytes(), where)
-    lane_bits, row_classes, column_classes, group, coded = tables.header(dtype.itemsize, encoded.planes is None)
-    classes = []
-    # Tables come in the order of their runs, but all are checked before the first symbol is decoded.
-    class_tables = [
-        tables.table(count, name) if count > 1 else None
-        for name, count in (("row classes", row_classes), ("column classes", column_classes))
+    # All tables are checked before the first symbol is decoded.
+    tables = read_tables(
+        encoded.tables.tobytes(),
+        dtype.itemsize,
+        all_coded=encoded.planes is None,
+        scaled=encoded.scales is not None,
+        where=where,
+    )
+    decoder = Decoder(encoded.stream, 1 << tables.lane_bits, where)
+    classes = [
+        np.zeros(size, dtype=np.uint8) if table is None else decoder.decode(SymbolModel.of(table), size)
+        for table, size in zip(tables.classes, shape, strict=True)
     ]
-    probabilities = tables.probabilities(row_classes, column_classes)
-    plane_tables = [
-        tables.table(256, f"plane {index}") if coded >> index & 1 else None for index in range(dtype.itemsize)
-    ]
-    tables.finish()
-    decoder = Decoder(encoded.stream, 1 << lane_bits, where)
-    for table, size in zip(class_tables, shape, strict=True):
-        classes.append(np.zeros(size, dtype=np.uint8) if table is None else decoder.decode(SymbolModel.of(table), size))
-    blocks = Blocks(classes[0], classes[1], probabilities, group)
-    contexts = blocks.contexts if probabilities.size > 1 else None
-    symbols = decoder.decode(group_model(probabilities, group), blocks.contexts.size, contexts)
+    blocks = Blocks(classes[0], classes[1], tables.probabilities, tables.group)
+    contexts = blocks.contexts if tables.probabilities.size > 1 else None
+    symbols = decoder.decode(group_model(tables.probabilities, tables.group), blocks.contexts.size, contexts)
     mask = blocks.join(symbols, where)
     count = int(np.count_nonzero(mask))
-    raw = sum(table is None for table in plane_tables)
+    raw = sum(table is None for table in tables.planes)
     if encoded.planes is not None and encoded.planes.shape != (raw, count):
         raise CheckpointError(
             f"{where}: section packed_planes has shape {list(encoded.planes.shape)}, {[raw, count]} is needed; "
             f"{_REMEDY}"
         )
-    stored = iter(()) if encoded.planes is None else iter(encoded.planes)
-    planes = [next(stored) if table is None else decoder.decode(SymbolModel.of(table), count) for table in plane_tables]
+    stored: Iterator[NDArray[np.uint8]] = iter(()) if encoded.planes is None else iter(encoded.planes)
+    if tables.unit is None:
+        planes = [
+            next(stored) if table is None else decoder.decode(SymbolModel.of(table), count) for table in tables.planes
+        ]
+    else:
+        table = tables.planes[0]
+        assert table is not None
+        assert encoded.scales is not None
+        planes = [_decode_by_scale(decoder, table, tables.unit, encoded.scales, mask)]
     decoder.finish()
     values = from_byte_planes(planes, dtype)
     if not values.all():
@@ -139,53 +141,87 @@ def decode_packed(encoded: PackedMatrix, shape: tuple[int, int], dtype: DType, w
     return dense
 
 
-class _Tables:
-    """Reads the section of tables from its start to its end."""
+@dataclass(frozen=True)
+class _Values:
+    """How the bytes of all values are stored.
 
-    def __init__(self, data: bytes, where: str) -> None:
-        self._data, self._where, self._position = data, where, 0
+    Attributes:
+        tables: Their tables, one after the other.
+        runs: The coded planes; a run for each class of rows where `unit` is given.
+        raw: The planes that are stored as they are.
+        coded: Bit i is 1 if plane i is coded.
+        unit: Class of the scales that the only table is for; None where it serves all rows as it is.
+        cost: Bits of tables and runs.
+    """
 
-    def header(self, itemsize: int, all_coded: bool) -> tuple[int, int, int, int, int]:
-        if len(self._data) < _HEADER_BYTES:
-            raise CheckpointError(
-                f"{self._where}: section packed_tables has {len(self._data)} bytes, at least {_HEADER_BYTES} are "
-                f"needed; {_REMEDY}"
+    tables: bytes
+    runs: list[Run]
+    raw: list[NDArray[np.uint8]]
+    coded: int
+    unit: int | None
+    cost: float
+
+    @classmethod
+    def of(
+        cls, planes: list[NDArray[np.uint8]], mask: NDArray[np.bool_], scales: NDArray[np.float32] | None
+    ) -> "_Values":
+        """What takes fewest bytes; `scales` only beside a single plane."""
+        tables, runs, raw = bytearray(), list[Run](), list[NDArray[np.uint8]]()
+        coded, cost = 0, 0.0
+        for index, plane in enumerate(planes):
+            table, bits = _table_of(plane)
+            if len(planes) == 1 or bits < 8 * plane.size:
+                coded |= 1 << index
+                tables += table.to_bytes()
+                runs.append(Run(SymbolModel.of(table), plane))
+                cost += bits
+            else:
+                raw.append(plane)
+        plain = cls(bytes(tables), runs, raw, coded, None, cost)
+        if scales is None or planes[0].size == 0:
+            return plain
+        scaled = cls._by_scale(planes[0], mask, scales)
+        return scaled if scaled.cost < plain.cost else plain
+
+    @classmethod
+    def _by_scale(cls, plane: NDArray[np.uint8], mask: NDArray[np.bool_], scales: NDArray[np.float32]) -> "_Values":
+        classes, of_value = _classes_of_values(scales, mask)
+        counts = np.bincount(of_value * 256 + plane, minlength=256 * classes.size).reshape(-1, 256).astype(np.int64)
+        unit, table, cost = choose_unit(classes, counts)
+        ordered, ends = plane[np.argsort(of_value, kind="stable")], np.cumsum(counts.sum(axis=1))
+        runs = [
+            Run(SymbolModel(CLASS_TABLE_BITS, frequencies[None, :]), symbols)
+            for frequencies, symbols in zip(
+                class_frequencies(table, unit, classes), np.split(ordered, ends[:-1]), strict=True
             )
-        self._position = _HEADER_BYTES
-        lane_bits, rows, columns, group, coded = self._data[:_HEADER_BYTES]
-        least = (1 << itemsize) - 1 if all_coded else 0
-        for name, value, fits, allowed in (
-            ("lane bits", lane_bits, lane_bits <= MAX_LANE_BITS, f"0 to {MAX_LANE_BITS}"),
-            ("row classes", rows, 1 <= rows <= MAX_CLASSES, f"1 to {MAX_CLASSES}"),
-            ("column classes", columns, 1 <= columns <= MAX_CLASSES, f"1 to {MAX_CLASSES}"),
-            ("bits to a symbol", group, group in GROUP_SIZES, " or ".join(map(str, GROUP_SIZES))),
-            ("coded planes", coded, least <= coded < 1 << itemsize, f"{least} to {(1 << itemsize) - 1}"),
-        ):
-            if not fits:
-                raise CheckpointError(
-                    f"{self._where}: packed_tables says {name} {value}, allowed is {allowed}; {_REMEDY}"
-                )
-        return lane_bits, rows, columns, group, coded
+        ]
+        return cls(table.to_bytes(), runs, [], 1, unit, cost)
 
-    def table(self, symbols: int, name: str) -> FrequencyTable:
-        where = f"{self._where}: table of {name}"
-        table, self._position = read_table(self._data, self._position, symbols, where)
-        return table
 
-    def probabilities(self, rows: int, columns: int) -> NDArray[np.uint16]:
-        end = self._position + 2 * rows * columns
-        if end > len(self._data):
-            raise CheckpointError(
-                f"{self._where}: packed_tables ends at byte {len(self._data)}, probabilities need {end}; {_REMEDY}"
-            )
-        found = np.frombuffer(self._data[self._position : end], dtype="<u2")
-        self._position = end
-        return found.reshape(rows, columns)
+def _decode_by_scale(
+    decoder: Decoder, table: FrequencyTable, unit: int, scales: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """The symbols of the values in the order of the matrix, from a run for each class of rows."""
+    classes, of_value = _classes_of_values(scales, mask)
+    decoder.check_length(of_value.size)
+    parts = [
+        decoder.decode(SymbolModel(CLASS_TABLE_BITS, frequencies[None, :]), count)
+        for frequencies, count in zip(
+            class_frequencies(table, unit, classes), np.bincount(of_value, minlength=classes.size).tolist(), strict=True
+        )
+        if count
+    ]
+    result = np.empty(of_value.size, dtype=np.uint8)
+    result[np.argsort(of_value, kind="stable")] = np.concatenate([result[:0], *parts])
+    return result
 
-    def finish(self) -> None:
-        left = len(self._data) - self._position
-        if left:
-            raise CheckpointError(f"{self._where}: {left} bytes follow the last of packed_tables; {_REMEDY}")
+
+def _classes_of_values(
+    scales: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The classes that rows have, rising, and of each value the place of its row's class among them."""
+    classes, of_row = np.unique(row_classes(scales), return_inverse=True)
+    return classes, np.repeat(of_row, np.count_nonzero(mask, axis=1))
 
 
 def _add_run(symbols: NDArray[np.uint8], tables: bytearray, runs: list[Run]) -> float:

@@ -124,18 +124,26 @@ class Decoder:
         self._words = stream[2 * lanes :].astype(np.uint32)
         self._position = 0
 
+    def check_length(self, count: int) -> None:
+        """Check that `count` symbols are not too many for the lanes.
+
+        Raises:
+            CheckpointError: They are.
+        """
+        if count > self._lanes * MAX_STEPS:
+            raise CheckpointError(
+                f"{self._where}: has {self._lanes} lanes for {count} symbols, allowed are {MAX_STEPS} symbols in a "
+                "lane; do not trust this file"
+            )
+
     def decode(self, model: SymbolModel, count: int, contexts: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The next `count` symbols, uint8.
 
         Raises:
             CheckpointError: The stream ends early, or has too few lanes for so many symbols.
         """
+        self.check_length(count)
         lanes = self._lanes
-        if count > lanes * MAX_STEPS:
-            raise CheckpointError(
-                f"{self._where}: has {lanes} lanes for {count} symbols, allowed are {MAX_STEPS} symbols in a lane; "
-                "do not trust this file"
-            )
         frequencies, starts = model.flat
         slots, width = model.slots, model.frequencies.shape[1]
         shift, mask = np.uint32(model.bits), np.uint32((1 << model.bits) - 1)

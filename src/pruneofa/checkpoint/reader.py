@@ -14,7 +14,9 @@ from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.int8 import dequantize, is_usable_scale
 from pruneofa.checkpoint.layout import (
     DENSE,
+    DENSE_INT8,
     INT8_ENCODINGS,
+    NEWEST_VERSION,
     PACKED,
     PACKED_INT8,
     FileManifest,
@@ -137,13 +139,7 @@ class CompressedModel:
         entry = self.entry(name)
         if entry.encoding not in INT8_ENCODINGS:
             return values
-        scale = self.raw(f"{name}.scale")
-        if not is_usable_scale(scale):
-            raise CheckpointError(
-                f"{self.path}: tensor {name!r}: scale holds a value that is not finite and above 0; compress the model "
-                "again"
-            )
-        return dequantize(values, scale, entry.dtype)
+        return dequantize(values, self._scale(name), entry.dtype)
 
     def stored_values(self, name: str) -> NDArray[Any]:
         """Read one tensor, dense, before any scale is applied: int8 where its encoding is int8, else as `tensor`.
@@ -154,6 +150,8 @@ class CompressedModel:
         entry = self.entry(name)
         if entry.encoding == DENSE:
             return self.raw(name)
+        if entry.encoding == DENSE_INT8:
+            return self.raw(f"{name}.levels")
         where = f"{self.path}: tensor {name!r}"
         rows, columns = entry.shape
         if entry.encoding in (PACKED, PACKED_INT8):
@@ -175,13 +173,24 @@ class CompressedModel:
     def _packed_values(self, entry: TensorEntry, where: str) -> NDArray[Any]:
         int8 = entry.encoding == PACKED_INT8
         planes = f"{entry.name}.packed_planes"
+        rows, columns = entry.shape
+        scale = self._scale(entry.name) if int8 and self._contents.version == NEWEST_VERSION else None
         encoded = PackedMatrix(
             self.raw(f"{entry.name}.packed_tables"),
             self.raw(f"{entry.name}.packed_stream"),
             self.raw(planes) if planes in entry.sections() else None,
+            scale if scale is not None and scale.size == rows else None,
         )
-        rows, columns = entry.shape
         return decode_packed(encoded, (rows, columns), DTYPES_BY_NAME["int8"] if int8 else entry.dtype, where)
+
+    def _scale(self, name: str) -> NDArray[np.float32]:
+        scale = self.raw(f"{name}.scale")
+        if not is_usable_scale(scale):
+            raise CheckpointError(
+                f"{self.path}: tensor {name!r}: scale holds a value that is not finite and above 0; compress the model "
+                "again"
+            )
+        return scale
 
     def file(self, name: str) -> bytes:
         """Read one embedded file.

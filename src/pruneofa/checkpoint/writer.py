@@ -19,7 +19,9 @@ from pruneofa.checkpoint.layout import (
     BITMASK,
     BITMASK_INT8,
     DENSE,
+    DENSE_INT8,
     FORMS,
+    NEWEST_VERSION,
     PACKED,
     PACKED_INT8,
     FileManifest,
@@ -47,6 +49,7 @@ class CompressionSummary:
         bytes_written: Its size.
         bytes_weights: Size of the weight files that it holds.
         dense: Number of tensors stored as they are.
+        dense_int8: Number of tensors stored as the int8 levels of all their elements.
         bitmask: Number of tensors stored as a bit mask with float (or other) values.
         bitmask_int8: Number of tensors stored as a bit mask with int8 values.
         packed: Number of tensors stored packed, with float (or other) values.
@@ -60,6 +63,7 @@ class CompressionSummary:
     bytes_written: int
     bytes_weights: int
     dense: int
+    dense_int8: int
     bitmask: int
     bitmask_int8: int
     packed: int
@@ -124,6 +128,7 @@ def compress(
         bytes_written=output.stat().st_size,
         bytes_weights=sum(file.path.stat().st_size for file in folder.weight_files.values()),
         dense=encodings.count(DENSE),
+        dense_int8=encodings.count(DENSE_INT8),
         bitmask=encodings.count(BITMASK),
         bitmask_int8=encodings.count(BITMASK_INT8),
         packed=encodings.count(PACKED),
@@ -224,7 +229,9 @@ def _sealed(
         return dataclasses.replace(section, load=load)
 
     tensors = {item.entry.name: item.entry for item in encoded}
-    file_manifest = FileManifest(form, tensors, manifest, tuple(files), tuple(weight_files), hashes)
+    is_first = form == "bitmask" and all(entry.encoding != DENSE_INT8 for entry in tensors.values())
+    version = "1" if is_first else NEWEST_VERSION  # older readers go on reading what they know
+    file_manifest = FileManifest(form, tensors, manifest, tuple(files), tuple(weight_files), hashes, version)
     file_manifest.sections(where)  # refuses two parts of one name
     return file_manifest, [checked(section) for section in ordered]
 

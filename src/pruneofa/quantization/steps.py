@@ -4,7 +4,8 @@ An entropy-coded value costs fewer bits at a coarser step, and a coarser step co
 in others. With D(i, m) the divergence of the model's answers when tensor i alone is rounded at m times its finest step,
 and R(i, m) the entropy of its levels, the steps are those that minimise sum D + lambda sum R, each tensor on its own;
 lambda is the one at which the values take as many bits as asked. D is measured at one step and taken to grow with m^2,
-as the power of uniform noise does; R is counted.
+as the power of uniform noise does; R is counted. A kept weight that rounds to 0 is no value any more and one place less
+to tell, so R is less what that saves of the positions, unless the pattern is kept all the same.
 """
 
 import logging
@@ -21,7 +22,7 @@ from pruneofa.quantization.grid import WeightGrid
 from pruneofa.quantization.sensitivity import Batch, answers_of, divergence_between
 from pruneofa.quantization.weights import fake_quantize_weight, integer_weight, weight_scale
 
-__all__ = ["STEPS", "choose_steps", "step_costs", "value_bits"]
+__all__ = ["STEPS", "choose_steps", "position_bits", "step_costs", "value_bits"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def choose_steps(
         linears: The layers to choose for, by dotted name.
         config: Granularity, bits and range of the grids.
         batches: Keyword arguments of the model's forward, for the measured divergence.
-        bits: Entropy of the levels, in bits per kept weight.
+        bits: Entropy of the levels, less what positions save, in bits per kept weight.
         costs: What `step_costs` gave, so that several numbers of bits can be tried; None to measure it here.
 
     Returns:
@@ -61,7 +62,7 @@ def choose_steps(
     if config.weight_scale == "mse":
         raise ConfigurationError("value_bits chooses the steps, and so does weight_scale: mse; leave out one of them")
     grid = replace(config.weight_grid(), step=1.0)
-    rates = {name: _rates(linear.weight, grid) for name, linear in linears.items()}
+    rates = {name: _rates(linear.weight, grid, config.keep_pattern) for name, linear in linears.items()}
     kept = sum(int((linear.weight != 0).sum()) for linear in linears.values())
     finest, coarsest = (sum(float(rate[index]) for rate in rates.values()) / kept for index in (0, -1))
     if not coarsest <= bits <= finest:
@@ -92,16 +93,27 @@ def value_bits(levels: Tensor) -> float:
     """Entropy of the levels that are not 0, in bits, summed over them; zeros cost positions, not values."""
     counts = torch.bincount(levels.reshape(-1).to(torch.int64) + 128, minlength=256).double()
     counts[128] = 0
+    return _entropy(counts)
+
+
+def position_bits(values: Tensor) -> float:
+    """Entropy of where a tensor is not 0, in bits, summed over its elements."""
+    return _entropy(torch.bincount((values != 0).reshape(-1).to(torch.int64), minlength=2).double())
+
+
+def _entropy(counts: Tensor) -> float:
     used = counts[counts > 0]
     return float(-(used * (used / used.sum()).log2()).sum()) if used.numel() else 0.0
 
 
-def _rates(weight: Tensor, grid: WeightGrid) -> Tensor:
-    """Bits of the values at each of `STEPS`, float64."""
-    finest = weight_scale(weight, grid)
-    return torch.tensor(
-        [value_bits(integer_weight(weight, finest * step, grid)) for step in STEPS], dtype=torch.float64
-    )
+def _rates(weight: Tensor, grid: WeightGrid, keep_pattern: bool) -> Tensor:
+    """Bits of the values at each of `STEPS`, less what is saved of the positions, float64."""
+    finest, before = weight_scale(weight, grid), position_bits(weight)
+    rates = []
+    for step in STEPS:
+        levels = integer_weight(weight, finest * step, grid)
+        rates.append(value_bits(levels) - (0.0 if keep_pattern else before - position_bits(levels)))
+    return torch.tensor(rates, dtype=torch.float64)
 
 
 @torch.no_grad()

@@ -73,8 +73,8 @@ def _packing(documents: Documents) -> Drawing:
         f"{markdown_table((header, rows), text_columns=(0, 1, 2, 3))}\n"
         "Bytes are of the encoder's Linear weights, index and scales included. Times entropy leaves out the scales: it "
         "is what positions and values take, over the entropy of the positions, taken as a plain random mask, and of "
-        "the values. Each file was unpacked and compared with what went in, byte by byte. zlib and lzma have the dense "
-        f"integers, without scales.\n\n{notes}"
+        "the values given their scales. Each file was unpacked and compared with what went in, byte by byte. zlib and "
+        f"lzma have the dense integers, without scales.\n\n{notes}"
     )
 
 

@@ -39,8 +39,10 @@ def compress_model(
     """Write the compressed file of a model folder, whichever tool saved it; see `checkpoint.writer.compress`.
 
     Raises:
-        CheckpointError: the folder holds no intact model.
+        CheckpointError: there is no such folder, or it holds no intact model.
     """
+    if not Path(model_dir).is_dir():  # without a manifest the names come from its config, which the hub may have too
+        raise CheckpointError(f"{model_dir}: no such folder; give the folder of a model, with its config.json")
     if read_manifest(model_dir) is not None:
         return compress(model_dir, output, form=form, int8=int8, progress=progress)
     encoder, pooler = weight_names(model_dir)
