@@ -284,8 +284,8 @@ def test_long_documents_are_tokenised_in_pieces(source, bert_tokenizer, tmp_path
         config = CorpusConfig(source=source, form=form, max_length=32)
         build_corpus(config, bert_tokenizer, tmp_path / "out", processes=1)
         with monkeypatch.context() as patched:
-            patched.setattr("pruneofa.data.building.tokenizing._PIECE_CHARACTERS", 23)
-            patched.setattr("pruneofa.data.building.tokenizing._BATCH_CHARACTERS", 100)
+            patched.setattr("pruneofa.data.building.text_encoder._PIECE_CHARACTERS", 23)
+            patched.setattr("pruneofa.data.building.text_encoder._BATCH_CHARACTERS", 100)
             build_corpus(config, bert_tokenizer, tmp_path / "again", processes=1)
         assert files_of(tmp_path / "again") == files_of(tmp_path / "out")
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pruneofa.data.building import sentences as sentences_module
 from pruneofa.data.building.sentences import SENTENCE_MARK, mark_sentences, splitter_facts
-from pruneofa.data.building.tokenizing import _encode, _tokenizer
+from pruneofa.data.building.text_encoder import TextEncoder
 from pruneofa.data.tokenization import tokenizer_rules
 from pruneofa.errors import ConfigurationError
 
@@ -55,12 +55,12 @@ def test_splitting_is_linear_on_any_pattern(pattern):
 
 def test_the_marks_leave_the_token_ids_as_they_are(bert_tokenizer):
     text = "The film was good. A bad plot, and very very bad. One of two films. Not three"
-    tokenizer, mark = _tokenizer(tokenizer_rules(bert_tokenizer))
+    encoder = TextEncoder(tokenizer_rules(bert_tokenizer))
     marked = mark_sentences(text, "en")
-    tokens, ends = _encode([marked, text], tokenizer)
+    tokens, ends = encoder.encode([marked, text])
     with_marks, without = tokens[: ends[0]], tokens[ends[0] :]
-    assert (with_marks == mark).sum() == 3 and not (without == mark).any()
-    assert with_marks[with_marks != mark].tolist() == without.tolist()
+    assert (with_marks == encoder.mark).sum() == 3 and not (without == encoder.mark).any()
+    assert with_marks[with_marks != encoder.mark].tolist() == without.tolist()
     assert without.tolist() == bert_tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

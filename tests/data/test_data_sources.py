@@ -158,6 +158,11 @@ def test_a_line_or_document_is_bounded(write, monkeypatch):
 def test_what_is_not_there_is_told_at_the_call(tmp_path):
     with pytest.raises(DataError, match=r"no file or folder '.*missing\.txt'"):
         read_rows(str(tmp_path / "missing.txt"))
+    (tmp_path / "texts").mkdir()
+    with pytest.raises(DataError, match=r"'.*txets' \(did you mean '.*texts'\?\); give an existing path"):
+        read_rows(str(tmp_path / "txets"))
+    with pytest.raises(DataError, match=r"no file or folder 'nowhere/at/all'; give"):
+        read_rows("nowhere/at/all")
     with pytest.raises(DataError, match="matches no file"):
         read_rows(str(tmp_path / "*.txt"))
     with pytest.raises(DataError, match=r"holds no \.csv, \.json, .*\.xml file"):

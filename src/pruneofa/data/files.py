@@ -117,7 +117,7 @@ def _read_json_lines(path: Path) -> Iterator[Row]:
             continue
         try:
             values = json.loads(line)
-            if "\\ud" in line.lower():  # half of a surrogate pair is legal JSON but no text
+            if "\\ud" in line or "\\uD" in line:  # half of a surrogate pair is legal JSON but no text
                 json.dumps(values, ensure_ascii=False).encode("utf-8")
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{number}: broken JSON ({error}); {remedy}") from error

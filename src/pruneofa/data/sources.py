@@ -8,6 +8,7 @@ A source is a string, or a list of them that are read one after the other:
 - `hub:NAME[/CONFIG][:SPLIT]`: a data set of the Hugging Face hub (split `train` if none is named).
 """
 
+import difflib
 import glob
 import hashlib
 import itertools
@@ -105,7 +106,19 @@ def _files(item: str) -> list[Path]:
             raise DataError(f"the glob {item!r} matches no file; check the path and the pattern")
         return found
     known = f"{_HUB_PREFIX}NAME, {_ROTTEN_TOMATOES_PREFIX}PART"
-    raise DataError(f"no file or folder {item!r}; give an existing path, a glob that matches, or one of: {known}")
+    raise DataError(
+        f"no file or folder {item!r}{_nearest(path)}; give an existing path, a glob that matches, or one of: {known}"
+    )
+
+
+def _nearest(path: Path) -> str:
+    """What lies beside a path that does not exist and has nearly its name."""
+    try:
+        names = [found.name for found in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {str(path.with_name(near[0]))!r}?)" if near else ""
 
 
 def _files_below(folder: Path) -> list[Path]:

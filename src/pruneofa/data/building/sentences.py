@@ -12,7 +12,8 @@ SENTENCE_MARK = "\ufdd0"
 
 # The library stops the process at a wide space before a full stop ("B\u2028."), so it is shown a plain one.
 _WIDE_BREAK = re.compile("[\x85\u2028\u2029]")
-_WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
+_WIDE_SPACES = "".join(character for character in map(chr, range(0x80, 0x10000)) if character.isspace())
+_WIDE_SPACE = re.compile(f"[{_WIDE_SPACES}]")  # several times as fast as a class that says the same in words
 
 
 def mark_sentences(text: str, language: str) -> str:
@@ -25,7 +26,9 @@ def mark_sentences(text: str, language: str) -> str:
 
     if SENTENCE_MARK in text:
         text = text.replace(SENTENCE_MARK, " ")
-    plain = _WIDE_SPACE.sub(" ", _WIDE_BREAK.sub("\n", text))
+    plain = text
+    if _WIDE_SPACE.search(text) is not None:
+        plain = _WIDE_SPACE.sub(" ", _WIDE_BREAK.sub("\n", text))
     sentences: list[str] = []
     space = ""
     start = 0
