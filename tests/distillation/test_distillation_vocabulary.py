@@ -108,6 +108,48 @@ def test_no_rows_give_nothing() -> None:
     assert not any(bool(part.any()) for part in gradients(student, found.weighted))
 
 
+def with_padding(rows: VocabularyRows, count: int) -> VocabularyRows:
+    """The same rows with some behind them that stand for nothing."""
+    filling = numbers(count, rows.hidden.shape[-1], seed=8)
+    hidden = torch.cat([rows.hidden.detach(), filling]).requires_grad_(rows.hidden.requires_grad)
+    return VocabularyRows(hidden, rows.weight, rows.bias, padding=count)
+
+
+@given(
+    rows=st.integers(0, 40),
+    padding=st.integers(1, 30),
+    teachers_padding=st.sampled_from([0, 5]),
+    chunk=st.integers(1, 45),
+    with_teacher=st.booleans(),
+    of_logits=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_padding_counts_nowhere(
+    rows: int, padding: int, teachers_padding: int, chunk: int, with_teacher: bool, of_logits: bool
+) -> None:
+    student, labels = student_rows(rows), some_labels(rows, 0.3)
+    if of_logits:
+        student = VocabularyRows(logits_of(student).detach().requires_grad_())
+    teacher = teacher_rows(rows) if with_teacher else None
+    arguments = {"task_weight": 0.3, "distillation_weight": 0.2, "temperature": 2.0, "chunk_rows": chunk}
+    wanted = vocabulary_losses(student, labels, teacher, **arguments)  # type: ignore[arg-type]
+    padded = with_padding(student, padding)
+    taught = teacher if teacher is None else with_padding(teacher, teachers_padding)
+    found = vocabulary_losses(padded, labels, taught, **arguments)  # type: ignore[arg-type]
+    for mine, theirs in zip((found.weighted, found.task, found.distillation), vars(wanted).values(), strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+    of_hidden, *others = gradients(padded, found.weighted)
+    expected, *rest = gradients(student, wanted.weighted)
+    assert not of_hidden[rows:].any()
+    for mine, theirs in zip((of_hidden[:rows], *others), (expected, *rest), strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_there_must_be_a_label_for_every_row() -> None:
+    with pytest.raises(ConfigurationError, match="the student predicts 6 tokens, but there are 5 labels"):
+        vocabulary_losses(student_rows(6), some_labels(5, 1.0))
+
+
 def test_what_is_frozen_gets_no_gradient() -> None:
     student = student_rows(6)
     frozen = VocabularyRows(student.hidden, student.weight.detach(), student.bias.detach())  # type: ignore[union-attr]

@@ -6,10 +6,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from pruneofa.distillation.inputs import model_inputs, pooling_each_sequence
-from pruneofa.distillation.vocabulary import VocabularyRows
+from pruneofa.distillation.vocabulary import ROW_MULTIPLE, VocabularyRows
 from pruneofa.errors import ConfigurationError
 
 TOKEN_LOGITS = ("logits", "prediction_logits")
@@ -20,7 +21,7 @@ _ENDS_IN_PRODUCT: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKey
 
 
 @contextmanager
-def head_on_tokens(model: nn.Module, selection: Tensor) -> Iterator[None]:
+def head_on_tokens(model: nn.Module, selection: Tensor, padding: int = 0) -> Iterator[None]:
     """Within the block, heads of `model` see only the selected tokens' hidden states, as one sequence.
 
     The vocabulary's product outweighs a small encoder, so logits for tokens that no loss looks at are waste. Works for
@@ -29,11 +30,12 @@ def head_on_tokens(model: nn.Module, selection: Tensor) -> Iterator[None]:
 
     Args:
         model: a model with a head; its forward pass must be called without `labels`.
-        selection: boolean `[batch, length]`; the logits come out as `[1, selected, vocabulary]`.
+        selection: boolean `[batch, length]`; the logits come out as `[1, selected + padding, vocabulary]`.
+        padding: rows of zeros behind the selected ones.
     """
 
     def gather(_module: nn.Module, _args: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[selection].unsqueeze(0)
+        output.last_hidden_state = F.pad(output.last_hidden_state[selection], (0, 0, 0, padding)).unsqueeze(0)
         return output
 
     handle = model.base_model.register_forward_hook(gather)  # type: ignore[union-attr]
@@ -79,8 +81,10 @@ def run_to_vocabulary(
 
     Returns:
         The model's output, whose token logits have no row, and what these rows would be computed from. Where a head
-        does more than one product at its end (or none), the rows are the logits themselves.
+        does more than one product at its end (or none), the rows are the logits themselves. Rows are padded to a
+        multiple of `ROW_MULTIPLE`.
     """
+    padding = -int(selection.sum()) % ROW_MULTIPLE
     decoder = _last_product(inner, batch["input_ids"])
     caught: list[Tensor] = []
 
@@ -90,13 +94,13 @@ def run_to_vocabulary(
 
     with ExitStack() as stack:
         stack.enter_context(pooling_each_sequence(inner, batch))
-        stack.enter_context(head_on_tokens(inner, selection))
+        stack.enter_context(head_on_tokens(inner, selection, padding))
         if decoder is not None:
             stack.callback(decoder.register_forward_pre_hook(catch).remove)
         output = model(**model_inputs(batch), **arguments)
     if decoder is None:
-        return output, VocabularyRows(token_logits(output).flatten(0, 1))
-    return output, VocabularyRows(caught[0].flatten(0, 1), decoder.weight, decoder.bias)
+        return output, VocabularyRows(token_logits(output).flatten(0, 1), padding=padding)
+    return output, VocabularyRows(caught[0].flatten(0, 1), decoder.weight, decoder.bias, padding)
 
 
 def token_logits(output: Any) -> Tensor:

@@ -15,11 +15,17 @@ from torch.autograd.function import once_differentiable
 
 from pruneofa.errors import ConfigurationError
 
-__all__ = ["IGNORED_LABEL", "VocabularyLosses", "VocabularyRows", "vocabulary_losses"]
+__all__ = ["CHUNK_BYTES", "IGNORED_LABEL", "ROW_MULTIPLE", "VocabularyLosses", "VocabularyRows", "vocabulary_losses"]
 
 IGNORED_LABEL = -100
 # Large enough for the products to run at full speed, small enough for the copies of a chunk to be no matter.
-_CHUNK_BYTES = 2**26
+CHUNK_BYTES = 2**26
+"""Float32 logits that are held at a time."""
+
+ROW_MULTIPLE = 64
+"""Rows are filled up to a multiple of this. The number of tokens that count differs from batch to batch, and on a CPU
+each new number of rows costs the products' library a megabyte of memory that it keeps."""
+
 # On a CPU the float32 copies are of so few rows that they stay in the cache; elsewhere each step is a kernel to launch.
 _BLOCK_ROWS = 16
 
@@ -32,11 +38,17 @@ class VocabularyRows:
         hidden: `[rows, width]`, input of the last Linear; the logits `[rows, vocabulary]` themselves without `weight`.
         weight: `[vocabulary, width]`, or None.
         bias: `[vocabulary]`, or None.
+        padding: how many of the last rows stand for no token; they count nowhere.
     """
 
     hidden: Tensor
     weight: Tensor | None = None
     bias: Tensor | None = None
+    padding: int = 0
+
+    def __len__(self) -> int:
+        """Tokens that are predicted."""
+        return len(self.hidden) - self.padding
 
     @property
     def vocabulary(self) -> int:
@@ -53,7 +65,8 @@ class VocabularyRows:
     def detached(self) -> "VocabularyRows":
         """The same numbers without gradients, in the precision of the product."""
         dtype = self.product_dtype()
-        return VocabularyRows(*(None if part is None else part.detach().to(dtype) for part in self._parts()))  # type: ignore[arg-type]
+        parts = (None if part is None else part.detach().to(dtype) for part in self._parts())
+        return VocabularyRows(*parts, padding=self.padding)  # type: ignore[arg-type,misc]
 
     def logits(self, rows: slice, divisor: float = 1.0) -> Tensor:
         """Logits of some rows over `divisor`, in the precision of the product, in memory of their own."""
@@ -99,7 +112,7 @@ def vocabulary_losses(
 
     Args:
         student: rows that get a gradient.
-        labels: `[rows]`; -100 where a row counts for the teacher alone.
+        labels: `[rows]`, without padding; -100 where a row counts for the teacher alone.
         teacher: the same rows, of any width; None for the cross-entropy alone.
         task_weight: of the cross-entropy in `weighted`, such as one over the number of labels.
         distillation_weight: of the divergence in `weighted`.
@@ -107,12 +120,14 @@ def vocabulary_losses(
         chunk_rows: rows at a time (default: as many as make 64 MiB of logits).
 
     Raises:
-        ConfigurationError: student and teacher differ in rows or vocabulary.
+        ConfigurationError: student and teacher differ in rows or vocabulary, or there is not one label for each row.
     """
-    if teacher is not None and (len(student.hidden), student.vocabulary) != (len(teacher.hidden), teacher.vocabulary):
+    if len(labels) != len(student):
+        raise ConfigurationError(f"the student predicts {len(student)} tokens, but there are {len(labels)} labels")
+    if teacher is not None and (len(student), student.vocabulary) != (len(teacher), teacher.vocabulary):
         raise ConfigurationError(
-            f"the student predicts {len(student.hidden)} tokens of a vocabulary of {student.vocabulary}, the teacher "
-            f"{len(teacher.hidden)} of {teacher.vocabulary}; both must predict the same tokens of the same vocabulary"
+            f"the student predicts {len(student)} tokens of a vocabulary of {student.vocabulary}, the teacher "
+            f"{len(teacher)} of {teacher.vocabulary}; both must predict the same tokens of the same vocabulary"
         )
     settings = _Settings(
         student=student.detached(),
@@ -121,10 +136,15 @@ def vocabulary_losses(
         task_weight=task_weight,
         distillation_weight=distillation_weight,
         temperature=temperature,
-        chunk_rows=chunk_rows or max(1, _CHUNK_BYTES // (4 * student.vocabulary)),
+        chunk_rows=chunk_rows or _default_chunk_rows(student.vocabulary),
         needs_gradient=torch.is_grad_enabled(),
     )
     return VocabularyLosses(*_ChunkedLosses.apply(student.hidden, student.weight, student.bias, settings))  # type: ignore[no-untyped-call]
+
+
+def _default_chunk_rows(vocabulary: int) -> int:
+    rows = CHUNK_BYTES // (4 * vocabulary)
+    return max(1, rows - rows % ROW_MULTIPLE if rows > ROW_MULTIPLE else rows)
 
 
 @dataclass(frozen=True)
@@ -182,18 +202,21 @@ class _ChunkedLosses(torch.autograd.Function):
 def _chunk(settings: _Settings, rows: slice, needs_gradient: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Both sums over some rows, and the gradient of the weighted sum with respect to their logits."""
     labels, teacher = settings.labels[rows], settings.teacher
+    count = len(labels)  # what comes behind is padding
     # One product serves both losses: the labelled rows are taken back to temperature 1.
     logits = settings.student.logits(rows, 1.0 if teacher is None else settings.temperature)
     wanted = None if teacher is None else teacher.logits(rows, settings.temperature)
-    block = _BLOCK_ROWS if logits.device.type == "cpu" else len(logits)
+    block = _BLOCK_ROWS if logits.device.type == "cpu" else max(1, count)
     sums = logits.new_zeros(2, dtype=torch.float32)
-    for begin in range(0, len(logits), block):
-        part = slice(begin, begin + block)
+    for begin in range(0, count, block):
+        part = slice(begin, min(begin + block, count))
         theirs = None if wanted is None else wanted[part].float()
         *found, gradient = _compare(settings, logits[part].float(), theirs, labels[part], needs_gradient)
         sums += torch.stack(found)
         if gradient is not None:
             logits[part] = gradient  # what was there is needed no more
+    if needs_gradient:
+        logits[count:] = 0.0
     return sums[0], sums[1], logits if needs_gradient else None
 
 
