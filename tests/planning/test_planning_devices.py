@@ -16,7 +16,7 @@ def test_every_entry_says_all_and_nothing_else():
     table = json.loads(text)
     assert list(table) == sorted(table)
     for kind, entry in table.items():
-        assert set(entry) == {"name", "peak_flops", "memory_bytes"}, kind
+        assert set(entry) == {"name", "peak_flops", "memory_bytes", "source"}, kind
 
 
 @pytest.mark.parametrize("device", device_kinds().values(), ids=lambda device: device.kind)
@@ -27,6 +27,15 @@ def test_units_are_operations_a_second_and_bytes(device):
     assert not device.is_cpu
     stated = re.search(r"(\d+) GB", device.name)
     assert stated is not None and int(stated[1]) == device.memory_bytes / 1e9, "the name and the figure differ"
+
+
+@pytest.mark.parametrize("device", device_kinds().values(), ids=lambda device: device.kind)
+def test_the_source_states_the_figure(device):
+    """As it stands there, or twice that: with 2:4 zeros ("halved")."""
+    assert re.match(r"(NVIDIA|AMD) .*(data sheet|white paper|technical brief)", device.source)
+    stated = re.search(r"([\d.,]+) ([TP])FLOPS", device.source) or re.search(r"accumulate ([\d.]+)( )", device.source)
+    rate = float(stated[1].replace(",", "")) * (1e15 if stated[2] == "P" else 1e12)
+    assert device.peak_flops == pytest.approx(rate / (2 if "halved" in device.source else 1), rel=2e-3)
 
 
 def test_rates_are_those_without_structured_sparsity():
@@ -42,6 +51,8 @@ def test_rates_are_those_without_structured_sparsity():
 def test_an_unknown_kind_names_the_nearest_and_the_way_out():
     with pytest.raises(ConfigurationError, match=r"--kind is 'h100-sxn'; .*; did you mean h100-sxm\? For another one"):
         device_kind("h100-sxn")
+    with pytest.raises(ConfigurationError, match=r"did you mean h100-pcie or h100-sxm\?"):
+        device_kind("h100")
     with pytest.raises(ConfigurationError, match=r"allowed: here, a10, .*rtx-4090\. For another one give --peak_flops"):
         device_kind("???")
 

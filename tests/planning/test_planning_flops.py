@@ -16,7 +16,8 @@ from pruneofa.planning.load import Lengths, StageLoad
 from pruneofa.planning.sizes import build_model
 from pruneofa.training.objectives import MaskedLanguageModeling
 
-COUNT, LENGTH, MASKED = 6, 16, 4
+# Rows of the vocabulary's product are a multiple of 64, so these are, and nothing is computed for padding.
+COUNT, LENGTH, MASKED = 16, 16, 4
 
 
 def load_of(stage: str, config: Any, **sections: Any) -> StageLoad:

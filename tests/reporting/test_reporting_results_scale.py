@@ -57,12 +57,12 @@ def test_steps(tmp_path: Path) -> None:
 
 
 def test_full_size(tmp_path: Path) -> None:
-    stages = {"teach": {"seconds_per_step": 3.216, "peak_bytes": 4_100_000_000}}
+    stages = {"teach": {"seconds_per_step": 3.216, "processor_seconds_per_step": 6.1, "peak_bytes": 4_100_000_000}}
     model = {"parameters": 110_000_000, "prunable_weights": 84_934_656, "stages": stages}
     settings = {"batch_size": 8, "length": 128, "steps": 4}
     document = {"models": {"bert-base": model}, "settings": settings, "device": "cpu", "threads": 2}
     found = cells(draw(tmp_path, document, "full size"), "bert-base")
-    assert found == ["bert-base", "110,000,000", "84,934,656", "teach", "3.22", "4.1 GB"]
+    assert found == ["bert-base", "110,000,000", "84,934,656", "teach", "3.22", "6.10", "4.1 GB"]
 
 
 def test_endurance(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class DeviceKind:
             where nobody states it (it is measured instead).
         memory_bytes: its memory; None where that is not known.
         is_cpu: whether it is a processor, on which some kernels keep more.
+        source: where `peak_flops` is stated; None where it is not.
     """
 
     kind: str
@@ -26,13 +27,16 @@ class DeviceKind:
     peak_flops: float | None
     memory_bytes: int | None
     is_cpu: bool = False
+    source: str | None = None
 
 
 def device_kinds() -> dict[str, DeviceKind]:
     """The table that the package ships (`devices.json`)."""
     text = (resources.files("pruneofa.planning") / "devices.json").read_text(encoding="utf-8")
     return {
-        kind: DeviceKind(kind, entry["name"], float(entry["peak_flops"]), int(entry["memory_bytes"]))
+        kind: DeviceKind(
+            kind, entry["name"], float(entry["peak_flops"]), int(entry["memory_bytes"]), source=entry["source"]
+        )
         for kind, entry in json.loads(text).items()
     }
 
@@ -47,8 +51,8 @@ def device_kind(kind: str) -> DeviceKind:
         return device_here()
     known = device_kinds()
     if kind not in known:
-        nearest = difflib.get_close_matches(kind, known, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        nearest = [name for name in known if name.startswith(kind)] or difflib.get_close_matches(kind, known, n=1)
+        hint = f"; did you mean {' or '.join(nearest)}?" if kind and nearest else "."
         raise ConfigurationError(
             f"--kind is {kind!r}; allowed: here, {', '.join(known)}{hint} For another one give --peak_flops and "
             "--memory_bytes"

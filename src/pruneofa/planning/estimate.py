@@ -207,6 +207,9 @@ def _on_devices(load: StageLoad, flops: StageFlops, devices: int, given: Assumpt
     on_cpu = given.kind is not None and given.kind.is_cpu
     memory = step_memory(shared, devices=devices, bfloat16=given.bfloat16, on_cpu=on_cpu)
     room = None if given.kind is None else given.kind.memory_bytes
+    most = None
+    if room is not None:
+        most = largest_batch(shared, room, devices=devices, bfloat16=given.bfloat16, on_cpu=on_cpu)
     # A ring sends and receives each gradient twice, but for the device's own share.
     exchanged = int(2 * 4 * load.student.parameters * (devices - 1) / devices)
     step, limit = _step_seconds(load, shared, flops, devices, exchanged, given)
@@ -219,7 +222,7 @@ def _on_devices(load: StageLoad, flops: StageFlops, devices: int, given: Assumpt
         accumulation=accumulation,
         memory=memory,
         fits=None if room is None else memory.total <= 0.9 * room,
-        largest_batch=None if room is None else largest_batch(shared, room, devices=devices, bfloat16=given.bfloat16),
+        largest_batch=most,
         step_seconds=step,
         limit=limit,
         seconds=seconds,

@@ -11,7 +11,7 @@ Bytes, with P parameters, h the hidden width, i that of the feed-forward part, a
     activations        for each token and layer 4 (8 h + 2 i) in float32, 24 h + 4 i in bfloat16: inputs of products,
                        norms and the activation function. With dropout 2 h more for its masks on a GPU, 8 h on a CPU,
                        where dropout of attention also keeps its scores three times, 12 for each head and token seen
-    logits             of a chunk of 32 MiB three copies, with a teacher five; and the gradient of the vocabulary's
+    logits             of a chunk of 64 MiB three copies, with a teacher five; and the gradient of the vocabulary's
                        product
 
 With FSDP weights, gradients, optimizer, masks and the values under them are divided by the number of devices. Not
@@ -20,10 +20,10 @@ counted: what the framework itself holds (some hundred MB on a GPU), fragmentati
 
 from dataclasses import dataclass, replace
 
+from pruneofa.distillation.vocabulary import CHUNK_BYTES
 from pruneofa.planning.load import StageLoad
 from pruneofa.planning.sizes import ModelSizes
 
-_CHUNK = 2**25  # bytes of float32 logits at a time, as in pruneofa.distillation.vocabulary
 _USABLE = 0.9  # of a device's memory, the rest for what is not counted
 
 
@@ -64,7 +64,7 @@ def step_memory(load: StageLoad, *, devices: int, bfloat16: bool, on_cpu: bool =
     keeps = load.sparsity is not None or load.locked
     logits, predicted = 0, int(load.predicted * tokens)
     if student.vocabulary and predicted:
-        chunk = min(_CHUNK, 4 * predicted * student.vocabulary)
+        chunk = min(CHUNK_BYTES, 4 * predicted * student.vocabulary)
         # The head's hidden states: input, transform, activation and norm.
         copies_of_chunk = 3 if load.teacher is None else 5
         logits = copies_of_chunk * chunk + 4 * student.vocabulary * student.hidden + 20 * predicted * student.hidden
@@ -80,11 +80,11 @@ def step_memory(load: StageLoad, *, devices: int, bfloat16: bool, on_cpu: bool =
     )
 
 
-def largest_batch(load: StageLoad, memory_bytes: int, *, devices: int, bfloat16: bool) -> int:
+def largest_batch(load: StageLoad, memory_bytes: int, *, devices: int, bfloat16: bool, on_cpu: bool = False) -> int:
     """The most sequences of a batch that fit into nine tenths of a device's memory; 0 where not even one does."""
 
     def fits(batch: int) -> bool:
-        needed = step_memory(replace(load, batch=batch), devices=devices, bfloat16=bfloat16)
+        needed = step_memory(replace(load, batch=batch), devices=devices, bfloat16=bfloat16, on_cpu=on_cpu)
         return needed.total <= _USABLE * memory_bytes
 
     if not fits(1):

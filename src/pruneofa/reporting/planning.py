@@ -94,10 +94,11 @@ def storage_grid(plan: Mapping[str, Any]) -> Grid:
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """What the tables rest on, one line each."""
     given = plan["assumptions"]
-    first = plan["stages"][0]["student"] if plan["stages"] else None
+    by_stage = {stage["stage"]: stage["student"] for stage in plan["stages"]}
+    student = by_stage.get("prune") or next(iter(by_stage.values()), None)
     lines = [f"recipe {plan['recipe']}, model {plan['model']}"]
-    if first is not None:
-        lines[0] += f" ({first['name']}, {first['parameters']:,} parameters, {first['prunable']:,} prunable)"
+    if student is not None:
+        lines[0] += f" ({student['name']}, {student['parameters']:,} parameters, {student['prunable']:,} prunable)"
     precision = "bfloat16" if given["bfloat16"] else "float32"
     kind = given["kind"]
     if kind is not None and kind["peak_flops"] is not None:
@@ -106,6 +107,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
             f"{kind['peak_flops'] / 1e12:,.0f} TFLOP/s, at least "
             f"{given['host_seconds']:g} s a batch; --measure tells what it is"
         )
+        if kind["source"] is not None:
+            lines.append(f"rate: {kind['source']}")
     elif kind is not None:
         lines.append(f"device: {kind['name']}")
     if max(plan["devices"]) > 1:

@@ -96,7 +96,7 @@ def _profile(document: Mapping[str, Any]) -> str:
 def _full_size(documents: Documents) -> Drawing:
     """Stages of full-size models: step time and peak memory."""
     (document,) = documents.values()
-    header = ["model", "parameters", "prunable weights", "stage", "s/step", "peak memory"]
+    header = ["model", "parameters", "prunable weights", "stage", "s/step", "processor s/step", "peak memory"]
     rows = [
         [
             name,
@@ -104,6 +104,7 @@ def _full_size(documents: Documents) -> Drawing:
             f"{model['prunable_weights']:,}",
             stage,
             f"{row['seconds_per_step']:.2f}",
+            f"{row['processor_seconds_per_step']:.2f}",
             format_bytes(row["peak_bytes"]),
         ]
         for name, model in document["models"].items()
