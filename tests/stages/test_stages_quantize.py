@@ -114,7 +114,8 @@ def test_embeddings_go_into_the_small_file_as_int8(
     words = "bert.embeddings.word_embeddings.weight"
     assert tables["float"][words]["encoding"] == "dense" or form == "packed"
     for name in ("int8", "table"):
-        assert tables[name][words]["encoding"] == ("bitmask_int8" if form == "bitmask" else "packed_int8")
+        # A table has hardly a zero, so its levels are taken as they are where nothing makes them smaller.
+        assert tables[name][words]["encoding"] in ("dense_int8", *(["packed_int8"] if form == "packed" else []))
         assert tables[name][words]["bytes"] < 0.55 * tables["float"][words]["bytes"]
         assert sizes[name]["bytes_encoder"] == sizes["float"]["bytes_encoder"]
         assert sizes[name]["nominal_ratio"] == sizes["float"]["nominal_ratio"]
