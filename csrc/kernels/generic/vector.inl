@@ -48,7 +48,6 @@ PRUNEOFA_INLINE F fused(F a, F b, F c) {
 // Adding this rounds a float of magnitude up to 2^22 to a whole number, half to even, which then stands in the low
 // bits.
 constexpr float kRounding = 12582912.0f;
-constexpr int32_t kRoundingBits = 0x4B400000;
 // What such numbers leave beside the whole ones when four are added up as the bytes of one integer.
 constexpr uint32_t kRoundingQuad = 0x8B400000u;
 
