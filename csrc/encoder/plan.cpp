@@ -48,6 +48,10 @@ OutputPlan OutputPlan::into(const Linear& linear, Activation activation, const L
     plan.level_map = level_table(plan.grid, activation, plan.form->grid);
     plan.value_map = Buffer<float>();
     plan.form.reset();
+  } else if (linear.is_int8() && plan.form && !plan.form->bfloat16) {
+    plan.levels = true;  // the kernel applies the activation
+    plan.grid = plan.form->grid;
+    plan.form.reset();
   }
   return plan;
 }

@@ -35,8 +35,11 @@ struct OutputPlan {
   Grid grid;
   Buffer<uint8_t> level_map;                  // levels -> levels on the next grid
   Buffer<float> value_map;                    // levels -> values; the activation is in it
-  Activation activation = Activation::kNone;  // of values that the kernel writes
+  Activation activation = Activation::kNone;  // of values that the kernel writes, or that it puts onto `grid`
   std::optional<InputPlan::Form> form;        // values -> this form
+
+  // Whether what the kernel writes is never turned into values.
+  bool stays_levels() const { return levels && value_map.size() == 0; }
 
   // Output that is wanted as float32 values.
   static OutputPlan values(const Linear& linear, Activation activation);

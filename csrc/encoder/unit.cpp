@@ -48,6 +48,7 @@ UnitRun::UnitRun(const Model& model, const std::vector<LayerPlan>& plans, const 
       loop_(loop) {}
 
 void UnitRun::run(const Results& results) {
+  only_first_tokens_ = results.hidden == nullptr && parts_.head_kind == HeadKind::kFirstToken;
   embed();
   for (std::size_t number = 0; number < parts_.layers.size(); ++number) layer(number);
   if (results.hidden != nullptr) write_hidden(results.hidden);
@@ -59,7 +60,8 @@ void UnitRun::embed() {
   loop_(std::size_t{unit_.panels()} * tiles, [&](std::size_t item, std::size_t) {
     embed_tile(static_cast<uint32_t>(item / tiles), static_cast<uint32_t>(item % tiles));
   });
-  normalise(parts_.embedding_norm, plans_.empty() ? nullptr : &plans_[0].attention_input, whole());
+  normalise(parts_.embedding_norm, plans_.empty() ? nullptr : &plans_[0].attention_input, unit_.tokens,
+            {0, unit_.panels(), loop_});
 }
 
 // Sums of embeddings of one tile of features, turned into a panel.
@@ -81,11 +83,11 @@ void UnitRun::embed_tile(uint32_t panel, uint32_t tile) {
   kernels_.moments(to, count, width, tensors_.moments[panel * hidden_tiles() + tile]);
 }
 
-void UnitRun::normalise(const Norm& norm, const InputPlan* plan, const Share& share) {
+void UnitRun::normalise(const Norm& norm, const InputPlan* plan, uint32_t tokens, const Share& share) {
   // Lanes are independent, so any split gives the same numbers.
   const uint32_t size = share.loop.is_shared() ? kLanes / 2 : kLanes;
   const std::size_t stride = std::size_t{parts_.hidden} * kLanes;
-  const uint32_t begin = share.first * kLanes, end = std::min(share.last * kLanes, unit_.tokens);
+  const uint32_t begin = share.first * kLanes, end = std::min(share.last * kLanes, (tokens + 15) / 16 * 16);
   share.loop((end - begin + size - 1) / size, [&](std::size_t item, std::size_t) {
     const uint32_t first = begin + static_cast<uint32_t>(item) * size;
     const uint32_t panel = first / kLanes, lane = first % kLanes;
@@ -94,7 +96,7 @@ void UnitRun::normalise(const Norm& norm, const InputPlan* plan, const Share& sh
     call.values = tensors_.hidden.values.data() + panel * stride;
     call.features = parts_.hidden;
     call.lane_begin = lane;
-    call.lane_end = std::min(lane + size, (unit_.width(panel) + 15) / 16 * 16);
+    call.lane_end = std::min(lane + size, end - panel * kLanes);
     call.gamma = norm.gamma.data();
     call.beta = norm.beta.data();
     call.epsilon = parts_.epsilon;
@@ -104,22 +106,31 @@ void UnitRun::normalise(const Norm& norm, const InputPlan* plan, const Share& sh
   });
 }
 
+uint32_t UnitRun::wanted_tokens(std::size_t number) const {
+  if (!only_first_tokens_ || number + 1 < parts_.layers.size()) return unit_.tokens;
+  return unit_.segments.back().start + 1;
+}
+
 // Panels that come out even over the workers are dealt out, so that a panel's activations stay in one core's caches and
 // the workers meet twice a layer. Else each step is split by itself.
 void UnitRun::layer(std::size_t number) {
-  const std::size_t workers = loop_.workers();
-  if (workers == 1 || unit_.panels() % workers != 0) {
-    project(number, whole());
-    attend_and_feed(number, whole());
-    return;
-  }
-  const uint32_t size = static_cast<uint32_t>(unit_.panels() / workers);
-  const auto share = [&](std::size_t item, std::size_t worker) {
-    const uint32_t first = static_cast<uint32_t>(item) * size;
+  const uint32_t workers = static_cast<uint32_t>(loop_.workers());
+  const uint32_t panels = unit_.panels(), wanted = panels_of(wanted_tokens(number));
+  const auto is_dealt = [&](uint32_t count) { return workers > 1 && count % workers == 0; };
+  const auto share = [&](uint32_t count, std::size_t item, std::size_t worker) {
+    const uint32_t size = count / workers, first = static_cast<uint32_t>(item) * size;
     return Share{first, first + size, Loop(worker)};
   };
-  loop_(workers, [&](std::size_t item, std::size_t worker) { project(number, share(item, worker)); });
-  loop_(workers, [&](std::size_t item, std::size_t worker) { attend_and_feed(number, share(item, worker)); });
+  if (is_dealt(panels)) {
+    loop_(workers, [&](std::size_t item, std::size_t worker) { project(number, share(panels, item, worker)); });
+  } else {
+    project(number, {0, panels, loop_});
+  }
+  if (is_dealt(wanted)) {
+    loop_(workers, [&](std::size_t item, std::size_t worker) { attend_and_feed(number, share(wanted, item, worker)); });
+  } else {
+    attend_and_feed(number, {0, wanted, loop_});
+  }
 }
 
 // Queries, keys and values. All panels' are needed before attention begins.
@@ -128,20 +139,22 @@ void UnitRun::project(std::size_t number, const Share& share) {
   const LayerPlan& plan = plans_[number];
   Tensor& hidden = tensors_.hidden;
   const InputPlan& input = plan.attention_input;
+  const uint32_t all = unit_.tokens, wanted = wanted_tokens(number);
   const LinearJob projections[] = {
-      {&layer.query, &plan.query, &hidden, &input, input.choice[0], &tensors_.query, nullptr, false},
-      {&layer.key, &plan.key, &hidden, &input, input.choice[1], &tensors_.key, nullptr, false},
-      {&layer.value, &plan.value, &hidden, &input, input.choice[2], &tensors_.value, nullptr, false},
+      {&layer.query, &plan.query, &hidden, &input, input.choice[0], &tensors_.query, nullptr, false, wanted},
+      {&layer.key, &plan.key, &hidden, &input, input.choice[1], &tensors_.key, nullptr, false, all},
+      {&layer.value, &plan.value, &hidden, &input, input.choice[2], &tensors_.value, nullptr, false, all},
   };
-  linear(projections, 3, unit_.tokens, share);
+  linear(projections, 3, share);
 }
 
 // The rest of a layer, from queries, keys and values on.
 void UnitRun::attend_and_feed(std::size_t number, const Share& share) {
   const LayerParts& layer = parts_.layers[number];
   const LayerPlan& plan = plans_[number];
+  const uint32_t tokens = wanted_tokens(number);
   Tensor& hidden = tensors_.hidden;
-  attend(plan, share);
+  attend(plan, tokens, share);
   const LinearJob attention_output{&layer.attention_output,
                                    &plan.attention_output,
                                    &tensors_.context,
@@ -149,23 +162,37 @@ void UnitRun::attend_and_feed(std::size_t number, const Share& share) {
                                    plan.context.choice[0],
                                    &hidden,
                                    nullptr,
-                                   true};
-  linear(&attention_output, 1, unit_.tokens, share);
-  normalise(layer.attention_norm, &plan.ffn_input, share);
-  const LinearJob ffn_in{&layer.ffn_in,          &plan.ffn_in,       &hidden, &plan.ffn_input, plan.ffn_input.choice[0],
-                         &tensors_.intermediate, &plan.intermediate, false};
-  linear(&ffn_in, 1, unit_.tokens, share);
-  const LinearJob ffn_out{
-      &layer.ffn_out, &plan.ffn_out, &tensors_.intermediate, &plan.intermediate, plan.intermediate.choice[0], &hidden,
-      nullptr,        true};
-  linear(&ffn_out, 1, unit_.tokens, share);
+                                   true,
+                                   tokens};
+  linear(&attention_output, 1, share);
+  normalise(layer.attention_norm, &plan.ffn_input, tokens, share);
+  const LinearJob ffn_in{&layer.ffn_in,
+                         &plan.ffn_in,
+                         &hidden,
+                         &plan.ffn_input,
+                         plan.ffn_input.choice[0],
+                         &tensors_.intermediate,
+                         &plan.intermediate,
+                         false,
+                         tokens};
+  linear(&ffn_in, 1, share);
+  const LinearJob ffn_out{&layer.ffn_out,
+                          &plan.ffn_out,
+                          &tensors_.intermediate,
+                          &plan.intermediate,
+                          plan.intermediate.choice[0],
+                          &hidden,
+                          nullptr,
+                          true,
+                          tokens};
+  linear(&ffn_out, 1, share);
   const InputPlan* next = nullptr;
   if (number + 1 < parts_.layers.size()) {
     next = &plans_[number + 1].attention_input;
   } else if (parts_.head_kind == HeadKind::kEveryToken) {
     next = &head_plans_[0].input;
   }
-  normalise(layer.output_norm, next, share);
+  normalise(layer.output_norm, next, tokens, share);
 }
 
 void UnitRun::write_hidden(float* hidden) const {

@@ -18,12 +18,14 @@ struct Segment {
   uint32_t length;
 };
 
+inline uint32_t panels_of(uint32_t tokens) { return (tokens + kLanes - 1) / kLanes; }
+
 struct Unit {
   uint32_t tokens = 0;
   std::vector<Segment> segments;
   std::vector<std::size_t> batch_tokens;  // [tokens]: where each token is in the batch
 
-  uint32_t panels() const { return (tokens + kLanes - 1) / kLanes; }
+  uint32_t panels() const { return panels_of(tokens); }
   // Lanes of a panel that hold tokens.
   uint32_t width(uint32_t panel) const {
     const uint32_t rest = tokens - panel * kLanes;
@@ -86,17 +88,18 @@ class UnitRun {
     Tensor* output;
     const InputPlan* output_plan;  // of `output`'s forms; null: values, or levels[0] where the plan has levels
     bool add_to_values;            // y + values -> values
+    uint32_t tokens;               // of the output that are wanted: the first so many
   };
 
   void embed();
   void embed_tile(uint32_t panel, uint32_t tile);
-  void normalise(const Norm& norm, const InputPlan* plan, const Share& share);
+  void normalise(const Norm& norm, const InputPlan* plan, uint32_t tokens, const Share& share);
   void layer(std::size_t number);
   void project(std::size_t number, const Share& share);
   void attend_and_feed(std::size_t number, const Share& share);
-  void attend(const LayerPlan& plan, const Share& share);
-  void attend_panel(const LayerPlan& plan, uint32_t head, uint32_t panel, Scratch& scratch);
-  void linear(const LinearJob* jobs, std::size_t count, uint32_t tokens, const Share& share);
+  void attend(const LayerPlan& plan, uint32_t tokens, const Share& share);
+  void attend_panel(const LayerPlan& plan, uint32_t head, uint32_t panel, uint32_t tokens, Scratch& scratch);
+  void linear(const LinearJob* jobs, std::size_t count, const Share& share);
   void linear_rows(const LinearJob& job, uint32_t row_begin, uint32_t row_end, uint32_t panel, uint32_t width,
                    Scratch& scratch);
   void finish_rows(const LinearJob& job, std::size_t start, std::size_t count, Scratch& scratch);
@@ -106,7 +109,8 @@ class UnitRun {
   void prepare(Tensor& tensor, const InputPlan& plan, uint32_t features, uint32_t panels);
   void write_hidden(float* hidden) const;
   void write_logits(const Tensor& tensor, float* logits) const;
-  Share whole() const { return {0, unit_.panels(), loop_}; }
+  // A layer's output is wanted for the unit's first so many tokens.
+  uint32_t wanted_tokens(std::size_t number) const;
   uint32_t hidden_tiles() const { return (parts_.hidden + kTileRows - 1) / kTileRows; }
   std::size_t token_of_batch(const Segment& segment, uint32_t index) const {
     return static_cast<std::size_t>(batch_.offsets[segment.sequence]) + index;
@@ -122,6 +126,7 @@ class UnitRun {
   Activations& tensors_;
   std::vector<Scratch>& scratch_;
   const Loop loop_;
+  bool only_first_tokens_ = false;  // of the last layer's output only each sequence's first token is asked for
 };
 
 }  // namespace pruneofa

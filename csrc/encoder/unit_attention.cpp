@@ -1,24 +1,26 @@
 // Attention of a unit: heads and panels are the items of work.
+#include <algorithm>
+
 #include "encoder/unit.hpp"
 
 namespace pruneofa {
 
-void UnitRun::attend(const LayerPlan& plan, const Share& share) {
+void UnitRun::attend(const LayerPlan& plan, uint32_t tokens, const Share& share) {
   const uint32_t panels = share.last - share.first;
   share.loop(std::size_t{parts_.heads} * panels, [&](std::size_t item, std::size_t worker) {
     const uint32_t head = static_cast<uint32_t>(item / panels), panel = static_cast<uint32_t>(item % panels);
-    attend_panel(plan, head, share.first + panel, scratch_[worker]);
+    attend_panel(plan, head, share.first + panel, tokens, scratch_[worker]);
   });
 }
 
-void UnitRun::attend_panel(const LayerPlan& plan, uint32_t head, uint32_t panel, Scratch& scratch) {
+void UnitRun::attend_panel(const LayerPlan& plan, uint32_t head, uint32_t panel, uint32_t tokens, Scratch& scratch) {
   const uint32_t size = parts_.hidden / parts_.heads;
   const std::size_t stride = std::size_t{parts_.hidden} * kLanes;
   const std::size_t rows = std::size_t{head} * size * kLanes;
   const std::size_t here = panel * stride + rows;
   Attention call{};
   call.head_size = size;
-  call.width = unit_.width(panel);
+  call.width = std::min(kLanes, tokens - panel * kLanes);
   call.key_begin = 0;
   call.key_end = unit_.tokens;
   call.panel_stride = stride;

@@ -7,7 +7,7 @@ void UnitRun::run_head(const Results& results) {
   if (parts_.head_kind == HeadKind::kNone) return;
   const bool every = parts_.head_kind == HeadKind::kEveryToken;
   const uint32_t tokens = every ? unit_.tokens : static_cast<uint32_t>(unit_.segments.size());
-  const uint32_t panels = (tokens + kLanes - 1) / kLanes;
+  const uint32_t panels = panels_of(tokens);
   Tensor* input = every ? &tensors_.hidden : &tensors_.head[0];
   if (!every) gather_first_tokens(*input);
   for (std::size_t step = 0; step < parts_.head.size(); ++step) {
@@ -15,8 +15,8 @@ void UnitRun::run_head(const Results& results) {
     const InputPlan& plan = head_plans_[step].input;
     if (!every || step > 0) prepare(*input, plan, layer.columns(), panels);
     Tensor& output = tensors_.head[(step + 1) % 2];
-    const LinearJob job{&layer, &head_plans_[step].output, input, &plan, plan.choice[0], &output, nullptr, false};
-    linear(&job, 1, tokens, {0, panels, loop_});
+    const LinearJob job{&layer, &head_plans_[step].output, input, &plan, plan.choice[0], &output, nullptr, false, tokens};
+    linear(&job, 1, {0, panels, loop_});
     input = &output;
   }
   write_logits(*input, results.logits);

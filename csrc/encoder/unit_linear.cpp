@@ -10,7 +10,7 @@ constexpr std::size_t kTilesPerWorker = 4;
 
 }  // namespace
 
-void UnitRun::linear(const LinearJob* jobs, std::size_t count, uint32_t tokens, const Share& share) {
+void UnitRun::linear(const LinearJob* jobs, std::size_t count, const Share& share) {
   std::size_t tiles = 0;
   for (std::size_t i = 0; i < count; ++i) tiles += (jobs[i].linear->rows() + kTileRows - 1) / kTileRows;
   // Few tiles, of rows that may be full or empty, do not come out even over the workers: then each panel of a tile is
@@ -31,8 +31,8 @@ void UnitRun::linear(const LinearJob* jobs, std::size_t count, uint32_t tokens, 
     const uint32_t end = std::min(begin + kTileRows, job->linear->rows());
     // These rows' weights stay in the cache while all panels pass.
     const uint32_t last = parts == 1 ? share.last : share.first + part + 1;
-    for (uint32_t panel = share.first + part; panel < last; ++panel) {
-      const uint32_t width = std::min(kLanes, tokens - panel * kLanes);
+    for (uint32_t panel = share.first + part; panel < last && panel * kLanes < job->tokens; ++panel) {
+      const uint32_t width = std::min(kLanes, job->tokens - panel * kLanes);
       linear_rows(*job, begin, end, panel, width, scratch_[worker]);
     }
   });
@@ -55,9 +55,9 @@ void UnitRun::linear_rows(const LinearJob& job, uint32_t row_begin, uint32_t row
     call.width = width;
     call.accumulators = scratch.accumulators.data();
     if (job.plan->levels) {
+      call.activation = job.plan->activation;
       call.grid = job.plan->grid;
-      const bool passing = job.plan->value_map.size() != 0;  // levels that become values
-      call.levels = passing ? scratch.levels.data() : job.output->levels[0].data() + start;
+      call.levels = job.plan->stays_levels() ? job.output->levels[0].data() + start : scratch.levels.data();
     } else {
       call.values = values;
       call.residual = job.add_to_values ? values : nullptr;
@@ -85,8 +85,9 @@ void UnitRun::linear_rows(const LinearJob& job, uint32_t row_begin, uint32_t row
 
 void UnitRun::finish_rows(const LinearJob& job, std::size_t start, std::size_t count, Scratch& scratch) {
   const OutputPlan& plan = *job.plan;
-  if (plan.level_map.size() != 0) {
-    kernels_.map_levels(job.output->levels[0].data() + start, count, plan.level_map.data());
+  if (plan.stays_levels()) {
+    uint8_t* const levels = job.output->levels[0].data() + start;
+    if (plan.level_map.size() != 0) kernels_.map_levels(levels, count, plan.level_map.data());
     return;
   }
   float* const values = job.output->values.data() + start;

@@ -49,7 +49,7 @@ void Activations::make_room(const Parts& parts, const std::vector<LayerPlan>& pl
     context.make_room(narrow, plan.context);
     if (!plan.context.forms.empty() && plan.context.forms[0].bfloat16) context.values.resize(narrow);
     intermediate.make_room(wide, plan.intermediate);
-    if (plan.ffn_in.level_map.size() == 0) intermediate.values.resize(wide);
+    if (!plan.ffn_in.stays_levels()) intermediate.values.resize(wide);
   }
   for (std::size_t step = 0; step < parts.head.size(); ++step) {
     const Linear& linear = parts.head[step].linear;

@@ -16,6 +16,7 @@ constexpr int kNative = 8;
 #include "kernels/generic/vector.inl"
 #include "kernels/generic/x86.inl"
 
+#include "kernels/generic/activation.inl"
 #include "kernels/generic/attention.inl"
 #include "kernels/generic/linear_float.inl"
 #include "kernels/generic/linear_int8.inl"

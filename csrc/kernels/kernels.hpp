@@ -46,8 +46,12 @@ struct Int8Rows {
   bool small_levels;  // no y / scale of the output grid can leave the range of an int32
 };
 
+// What `hidden_act` of a configuration may be.
+enum class Activation : uint32_t { kNone, kGelu, kGeluTanh, kRelu, kTanh };
+
 // One panel through one tile of an int8 Linear: y = (sum of (x - z) w) * multiplier + bias. Either `levels` (y on
-// `grid`) or `values` (y, plus `residual` where there is one) is written. `residual` may be `values`.
+// `grid`, after `activation` where the weights have no output grid) or `values` (y, plus `residual` where there is one)
+// is written. `residual` may be `values`.
 struct LinearInt8 {
   const Int8Rows* weights;
   uint32_t row_begin;    // a multiple of kTileRows
@@ -55,6 +59,7 @@ struct LinearInt8 {
   const uint8_t* panel;  // [columns][64]
   uint32_t width;
   int32_t* accumulators;  // [kTileRows][64], used where there is more than one block
+  Activation activation;
   Grid grid;
   uint8_t* levels;  // [row_end - row_begin][64], as the next two
   float* values;
@@ -144,9 +149,6 @@ struct LayerNorm {
   uint32_t target_count;
   PanelTarget targets[kMaxTargets];
 };
-
-// What `hidden_act` of a configuration may be.
-enum class Activation : uint32_t { kNone, kGelu, kGeluTanh, kRelu, kTanh };
 
 // One instruction set's kernels. All give the same bits, but for float weights and float attention products, where
 // some round once per product and sum and others twice.

@@ -21,6 +21,13 @@ inline __attribute__((always_inline)) Vector<4>::F fused(Vector<4>::F a, Vector<
   return (Vector<4>::F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 }
 
+template <>
+inline __attribute__((always_inline)) Vector<4>::F pick<Vector<4>::F, Vector<4>::I>(const float (&table)[16],
+                                                                                   Vector<4>::I index) {
+  const Vector<4>::I bytes = (index & 15) * 0x04040404 + 0x03020100;  // the four bytes of each float
+  return (Vector<4>::F)vqtbl4q_u8(vld1q_u8_x4(reinterpret_cast<const uint8_t*>(table)), (uint8x16_t)bytes);
+}
+
 struct Neon {
   static constexpr int lanes = 4;
   static constexpr int32_t kOffset = 128;
@@ -55,6 +62,7 @@ struct Neon {
   }
 };
 
+#include "kernels/generic/activation.inl"
 #include "kernels/generic/attention.inl"
 #include "kernels/generic/linear_float.inl"
 #include "kernels/generic/linear_int8.inl"

@@ -13,6 +13,7 @@ constexpr int kNative = 4;
 
 #include "kernels/generic/vector.inl"
 
+#include "kernels/generic/activation.inl"
 #include "kernels/generic/panel.inl"
 
 using F4 = Vector<4>::F;
@@ -24,12 +25,16 @@ void finish(const LinearInt8& call, uint32_t row, const int32_t* sums) {
   const std::size_t at = static_cast<std::size_t>(row - call.row_begin) * kLanes;
   for (uint32_t lane = 0; lane < kLanes; lane += 4) {
     const F4 sum = __builtin_convertvector(load<I4>(sums + lane), F4);
-    if (call.levels != nullptr) {
+    if (call.levels != nullptr && weights.level_multipliers != nullptr) {
       const F4 steps = fused<F4>(sum, F4{} + weights.level_multipliers[row], F4{} + weights.level_bias[row]);
       store_levels<4>(call.levels + at + lane, bits_of_steps<4>(steps, call.grid.zero_point));
       continue;
     }
     F4 y = fused<F4>(sum, multiplier, bias);
+    if (call.levels != nullptr) {
+      store_levels<4>(call.levels + at + lane, level_bits<4>(activated<F4, I4>(y, call.activation), call.grid));
+      continue;
+    }
     if (call.residual != nullptr) y += load<F4>(call.residual + at + lane);
     store(call.values + at + lane, y);
   }

@@ -26,7 +26,7 @@ std::vector<int8_t> random_levels(Random& random, const Shape& shape, double spa
 
 void run_int8(const Kernels& kernels, const Linear& linear, const std::vector<uint8_t>& panel, uint32_t width,
               const Grid* grid, const std::vector<float>* residual, std::vector<uint8_t>& levels,
-              std::vector<float>& values) {
+              std::vector<float>& values, Activation activation = Activation::kNone) {
   const Int8Rows rows = linear.int8_rows();
   Buffer<int32_t> accumulators(kTileRows * kLanes);
   for (uint32_t begin = 0; begin < rows.rows; begin += kTileRows) {
@@ -38,6 +38,7 @@ void run_int8(const Kernels& kernels, const Linear& linear, const std::vector<ui
     call.width = width;
     call.accumulators = accumulators.data();
     if (grid != nullptr) {
+      call.activation = activation;
       call.grid = *grid;
       call.levels = levels.data() + begin * kLanes;
     } else {
@@ -125,6 +126,44 @@ PRUNEOFA_TEST(int8_linear_equals_the_portable_one) {
 
 PRUNEOFA_TEST(int8_linear_clamps_what_no_integer_holds) {
   for (const Shape& shape : kShapes) compare_int8(shape, 0.5, 99, true);
+}
+
+// Where the weights have no output grid, the kernel's levels are those of its values, activated and converted.
+PRUNEOFA_TEST(int8_linear_activates_as_the_separate_steps_do) {
+  uint64_t seed = 0;
+  for (const Shape& shape : kShapes) {
+    Random random(++seed);
+    const std::vector<int8_t> weights = random_levels(random, shape, 0.8);
+    const float scale = 0.3f / std::sqrt(static_cast<float>(shape.columns));
+    const Linear linear = Linear::int8(weights.data(), shape.rows, shape.columns, &scale, 1, nullptr,
+                                       make_grid(0.01f, 120, "input"), std::nullopt);
+    const Grid grid = make_grid(0.02f, 9, "next");
+    std::vector<uint8_t> panel(shape.columns * kLanes);
+    for (uint8_t& level : panel) level = static_cast<uint8_t>(random.between(0, 255));
+    const std::size_t size = shape.rows * kLanes;
+    std::vector<const Kernels*> all = fast_kernels();
+    all.push_back(&portable_kernels());
+    for (const Activation activation :
+         {Activation::kNone, Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kTanh}) {
+      std::vector<float> values(size);
+      std::vector<uint8_t> unused, expected(size);
+      run_int8(portable_kernels(), linear, panel, kLanes, nullptr, nullptr, unused, values);
+      portable_kernels().activate(values.data(), size, activation);
+      PanelTarget target{};
+      target.levels = expected.data();
+      target.grid = grid;
+      portable_kernels().convert(values.data(), size, target);
+      for (const Kernels* kernels : all) {
+        for (const uint32_t width : kWidths) {
+          std::vector<uint8_t> levels(size);
+          run_int8(*kernels, linear, panel, width, &grid, nullptr, levels, values, activation);
+          for (std::size_t at = 0; at < size; ++at) {
+            if (at % kLanes < width) check_equal(levels[at], expected[at], std::string(kernels->name) + ", level");
+          }
+        }
+      }
+    }
+  }
 }
 
 // The largest sums that an int32 must hold.

@@ -25,6 +25,13 @@ Answer ask(const Model& model, const Tokens& tokens) {
   return answer;
 }
 
+// A head on first tokens alone leaves out most of the last layer.
+std::vector<float> ask_logits(const Model& model, const Tokens& tokens) {
+  std::vector<float> logits((tokens.offsets.size() - 1) * model.labels());
+  model.run(tokens.batch(), {nullptr, logits.data()});
+  return logits;
+}
+
 void check_same(const Answer& found, const Answer& expected, const std::string& what) {
   check(found.hidden == expected.hidden, what + ": hidden states differ");
   check(found.logits == expected.logits, what + ": logits differ");
@@ -75,6 +82,21 @@ PRUNEOFA_TEST(a_batch_equals_its_sequences_on_any_number_of_threads) {
         check(alone.logits.empty() || std::memcmp(alone.logits.data(), whole.logits.data() + at * one.labels(),
                                                   alone.logits.size() * 4) == 0,
               name + ", logits of sequence " + std::to_string(s));
+      }
+    }
+  }
+}
+
+PRUNEOFA_TEST(logits_do_not_depend_on_whether_hidden_states_are_asked_for) {
+  for (std::size_t i = 0; i < all_options().size(); ++i) {
+    if (all_options()[i].head != HeadKind::kFirstToken) continue;
+    for (const std::size_t threads : {1, 2, 3}) {
+      const Model model(random_parts(all_options()[i], i), select_kernels(""), threads);
+      for (const std::vector<int>& lengths : {kLengths, {1}, {64}, {65}, {128}, {300}, {20, 20, 20}, {40, 200, 9}}) {
+        const Tokens tokens(lengths, i);
+        check(ask_logits(model, tokens) == ask(model, tokens).logits,
+              "options " + std::to_string(i) + ", " + std::to_string(threads) + " threads, " +
+                  std::to_string(lengths.size()) + " sequences, the first of " + std::to_string(lengths[0]));
       }
     }
   }

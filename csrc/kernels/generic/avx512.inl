@@ -6,6 +6,7 @@ constexpr int kNative = 16;
 #include "kernels/generic/vector.inl"
 #include "kernels/generic/x86.inl"
 
+#include "kernels/generic/activation.inl"
 #include "kernels/generic/attention.inl"
 #include "kernels/generic/linear_float.inl"
 #include "kernels/generic/linear_int8.inl"

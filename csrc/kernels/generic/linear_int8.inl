@@ -1,7 +1,7 @@
 // int8 Linear over gathered non-zeros: the four columns of a group are loaded from the panel, their bytes interleaved
 // in registers, and one instruction multiplies and adds four of them for each token.
 //
-// Needs generic/vector.inl and a register type R with
+// Needs generic/activation.inl and a register type R with
 //   F, I, B                 the register as floats, integers, bytes; `lanes` 32-bit numbers
 //   kOffset                 what is subtracted from every level by `adopt` (0, or 128 for signed bytes)
 //   adopt(B)                levels as `dot4` takes them
@@ -20,6 +20,21 @@ PRUNEOFA_INLINE void finish_levels(const LinearInt8& call, uint32_t row, uint32_
   for (int i = 0; i < 4; ++i) {
     const F scaled = fused<F>(R::to_float(acc[i]), multiplier, bias);
     rounded[i] = call.weights->small_levels ? R::round(scaled) : R::round_bounded(scaled);
+  }
+  const std::size_t at = static_cast<std::size_t>(row - call.row_begin) * kLanes + lane;
+  store(call.levels + at, R::pack_levels(rounded, call.grid.zero_point));
+}
+
+// Without an output grid of its own: the activation of what `finish_values` would store, on the next one's input grid.
+template <class R>
+PRUNEOFA_INLINE void finish_activated(const LinearInt8& call, uint32_t row, uint32_t lane,
+                                      const typename R::I (&acc)[4]) {
+  using F = typename R::F;
+  const F multiplier = F{} + call.weights->multipliers[row], bias = F{} + call.weights->bias[row];
+  typename R::I rounded[4];
+  for (int i = 0; i < 4; ++i) {
+    const F y = activated<F, typename R::I>(fused<F>(R::to_float(acc[i]), multiplier, bias), call.activation);
+    rounded[i] = R::round_bounded(y * call.grid.inverse_scale);
   }
   const std::size_t at = static_cast<std::size_t>(row - call.row_begin) * kLanes + lane;
   store(call.levels + at, R::pack_levels(rounded, call.grid.zero_point));
@@ -71,10 +86,12 @@ PRUNEOFA_INLINE void linear_int8_row(const LinearInt8& call, uint32_t block, uin
   }
   if (block + 1 < weights.blocks) {
     for (int i = 0; i < 4; ++i) store(kept + i * R::lanes, acc[i]);
-  } else if (call.levels != nullptr) {
-    finish_levels<R>(call, row, lane, acc);
-  } else {
+  } else if (call.levels == nullptr) {
     finish_values<R>(call, row, lane, acc);
+  } else if (weights.level_multipliers == nullptr) {
+    finish_activated<R>(call, row, lane, acc);
+  } else {
+    finish_levels<R>(call, row, lane, acc);
   }
 }
 

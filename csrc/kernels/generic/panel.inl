@@ -1,4 +1,4 @@
-// Work on whole panels, element by element or down the features: moments, LayerNorm, further forms, activations.
+// Work on whole panels, element by element or down the features: moments, LayerNorm, further forms.
 // Needs generic/vector.inl and `kNative`, the floats in a register.
 
 // Moments of 16 * C lanes. Sums run down the features, lane by lane, so their order is the same everywhere.
@@ -90,59 +90,6 @@ static void convert(const float* values, std::size_t count, const PanelTarget& t
     } else {
       store_bfloat16<kNative>(target.bfloat16 + i, value);
     }
-  }
-}
-
-// tanh(x), within 3e-7.
-template <class F, class I>
-PRUNEOFA_INLINE F hyperbolic_tangent(F x) {
-  const F bounded = smaller<F>(larger<F>(x, F{} - 10.0f), F{} + 10.0f);
-  return 1.0f - 2.0f / (exponential<F, I>(bounded * 2.0f) + 1.0f);
-}
-
-// x * Phi(x) with the error function of Abramowitz and Stegun, 7.1.26: within 2e-7 * |x|.
-template <class F, class I>
-PRUNEOFA_INLINE F gelu(F x) {
-  const F magnitude = (x < 0.0f ? -x : x) * 0.70710678118654752f;
-  const F t = 1.0f / fused<F>(magnitude, F{} + 0.3275911f, F{} + 1.0f);
-  F p = fused<F>(t, F{} + 1.061405429f, F{} - 1.453152027f);
-  p = fused<F>(p, t, F{} + 1.421413741f);
-  p = fused<F>(p, t, F{} - 0.284496736f);
-  p = fused<F>(p, t, F{} + 0.254829592f);
-  const F tail = (p * t) * exponential<F, I>(-(magnitude * magnitude));  // 1 - erf(magnitude)
-  const F half = x * 0.5f;
-  return x < 0.0f ? half * tail : half * (2.0f - tail);
-}
-
-template <class F, class I>
-PRUNEOFA_INLINE F gelu_tanh(F x) {
-  const F inner = (x + 0.044715f * (x * x * x)) * 0.7978845608028654f;
-  return x * 0.5f * (1.0f + hyperbolic_tangent<F, I>(inner));
-}
-
-static void activate(float* values, std::size_t count, Activation activation) {
-  using F = Vector<kNative>::F;
-  using I = Vector<kNative>::I;
-  for (std::size_t i = 0; i < count; i += kNative) {
-    const F x = load<F>(values + i);
-    F y = x;
-    switch (activation) {
-      case Activation::kNone:
-        break;
-      case Activation::kGelu:
-        y = gelu<F, I>(x);
-        break;
-      case Activation::kGeluTanh:
-        y = gelu_tanh<F, I>(x);
-        break;
-      case Activation::kRelu:
-        y = larger<F>(x, F{});
-        break;
-      case Activation::kTanh:
-        y = hyperbolic_tangent<F, I>(x);
-        break;
-    }
-    store(values + i, y);
   }
 }
 

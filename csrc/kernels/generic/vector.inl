@@ -45,6 +45,14 @@ PRUNEOFA_INLINE F fused(F a, F b, F c) {
   return result;
 }
 
+// table[index % 16], lane by lane. Sets whose registers hold such a table replace this.
+template <class F, class I>
+PRUNEOFA_INLINE F pick(const float (&table)[16], I index) {
+  F result;
+  for (std::size_t i = 0; i < sizeof(F) / sizeof(float); ++i) result[i] = table[index[i] & 15];
+  return result;
+}
+
 // Adding this rounds a float of magnitude up to 2^22 to a whole number, half to even, which then stands in the low
 // bits.
 constexpr float kRounding = 12582912.0f;

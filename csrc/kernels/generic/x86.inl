@@ -24,6 +24,31 @@ inline __attribute__((always_inline)) Vector<16>::F times_power<Vector<16>::F, V
                                                                                              Vector<16>::F n) {
   return (Vector<16>::F)_mm512_scalef_ps((__m512)x, (__m512)n);
 }
+template <>
+inline __attribute__((always_inline)) Vector<16>::F pick<Vector<16>::F, Vector<16>::I>(const float (&table)[16],
+                                                                                      Vector<16>::I index) {
+  return (Vector<16>::F)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(table));
+}
+template <>
+inline __attribute__((always_inline)) Vector<8>::F pick<Vector<8>::F, Vector<8>::I>(const float (&table)[16],
+                                                                                   Vector<8>::I index) {
+  return (Vector<8>::F)_mm256_permutex2var_ps(_mm256_loadu_ps(table), (__m256i)index, _mm256_loadu_ps(table + 8));
+}
+template <>
+inline __attribute__((always_inline)) Vector<4>::F pick<Vector<4>::F, Vector<4>::I>(const float (&table)[16],
+                                                                                   Vector<4>::I index) {
+  const __m512i wide = _mm512_castsi128_si512((__m128i)index);
+  return (Vector<4>::F)_mm512_castps512_ps128(_mm512_permutexvar_ps(wide, _mm512_loadu_ps(table)));
+}
+#else
+template <>
+inline __attribute__((always_inline)) Vector<8>::F pick<Vector<8>::F, Vector<8>::I>(const float (&table)[16],
+                                                                                   Vector<8>::I index) {
+  const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index);
+  const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), (__m256i)index);
+  // The choice goes by the sign: bit 3 of the index.
+  return (Vector<8>::F)_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)index, 28)));
+}
 #endif
 template <>
 inline __attribute__((always_inline)) Vector<8>::F smaller(Vector<8>::F first, Vector<8>::F second) {
