@@ -8,7 +8,8 @@
 Parts:
 
 - base, minilm: int8, 90 % zeros, all products in int8, beside each peer; and, in the same rounds, the engine with the
-  authors' scheme, whose attention products are float. 1 x 128, 1 x 384 and 16 x 128 tokens.
+  last layer computed for every token (for a classification it does so for the first alone), and with the authors'
+  scheme, whose attention products are float. 1 x 128, 1 x 384 and 16 x 128 tokens.
 - float: BERT-Base, 90 % zeros, not quantized, beside OpenVINO in bfloat16.
 - sparsity: BERT-Base in int8 from 50 to 95 % zeros beside OpenVINO in int8, all in the same rounds, and the sparsity
   from which on the engine is quicker. OpenVINO multiplies by each zero, so it has one model, that of 90 %.
@@ -36,7 +37,7 @@ from pruneofa.benchmarking.contestants import ENGINE, Contestant, Form
 from pruneofa.benchmarking.inputs import shapes_of
 from pruneofa.benchmarking.verdict import break_even_sparsity
 from pruneofa.reporting.bench import TEXT_COLUMNS, bench_grid, bench_lines
-from pruneofa.reporting.results_engine import break_even_text
+from pruneofa.reporting.results_engine import AUTHORS, EVERY_TOKEN, break_even_text
 from pruneofa.reporting.tables import markdown_table
 from pruneofa.stages.bench import bench_model
 from pruneofa.stages.bench_models import prepare_model
@@ -87,10 +88,12 @@ def measure_int8(size: str) -> Callable[[argparse.Namespace, BenchConfig], dict[
     def run(args: argparse.Namespace, config: BenchConfig) -> dict[str, Any]:
         path = model_path(args, size, SPARSITY, "int8")
         authors = model_path(args, size, SPARSITY, "authors")
-        beside = Contestant(ENGINE, (Form(ENGINE, "int8, float attention", str(authors)),), "authors' scheme")
-        return bench_model(
-            str(path), config, work_dir=peers_folder(args, path), name="tiny" if args.tiny else size, beside=(beside,)
+        beside = (
+            Contestant(ENGINE, (Form(ENGINE, "int8, every token", str(path), {"every_token": True}),), EVERY_TOKEN),
+            Contestant(ENGINE, (Form(ENGINE, "int8, float attention", str(authors)),), AUTHORS),
         )
+        name = "tiny" if args.tiny else size
+        return bench_model(str(path), config, work_dir=peers_folder(args, path), name=name, beside=beside)
 
     return run
 

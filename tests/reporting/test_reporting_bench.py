@@ -7,7 +7,7 @@ import pytest
 from pruneofa.reporting.bench import answers_grid, bench_grid, bench_lines, milliseconds, speed_grid
 from pruneofa.reporting.bench_figure import bench_svg
 from pruneofa.reporting.data import AnsweredText, SpeedRow
-from pruneofa.reporting.results_engine import VIEWS, break_even_text
+from pruneofa.reporting.results_engine import AUTHORS, VIEWS, break_even_text
 from pruneofa.reporting.results_pages import render_text
 
 
@@ -27,7 +27,7 @@ def document() -> dict[str, Any]:
     rows = [
         row("engine", 0.010, **rates),
         row("openvino", 0.045, trials_seconds={"int8": 0.044, "int8, NNCF": 0.050}),
-        row("engine, float attention", 0.012, model="authors"),
+        row("engine, float attention", 0.012, model=AUTHORS),
     ]
     case = {"threads": 2, "batch": 1, "length": 128, "repeats": 3, "others_cores": 0.0, "rows": rows}
     return {
@@ -78,7 +78,7 @@ def test_the_picture_holds_every_runtime_and_is_the_same_each_time(document: dic
     assert drawn == bench_svg("a <title>", "below", document["cases"])
     for text in ("a &lt;title&gt;", "1 x 128, 2 threads", "openvino (int8)", "45.0 (4.5x)"):
         assert text in drawn
-    assert "authors: engine, float attention" in drawn
+    assert "authors' scheme: engine, float attention" in drawn
 
 
 def test_a_run_shows_speed_and_answers() -> None:
@@ -113,14 +113,14 @@ def test_views_draw_the_benchmark_of_the_engine(document: dict[str, Any]) -> Non
     alone = {
         **document["cases"][0],
         "threads": 1,
-        "rows": [row("engine", 0.018, **rates), row("openvino", 0.0675), row("engine", 0.02, model="authors")],
+        "rows": [row("engine", 0.018, **rates), row("openvino", 0.0675), row("engine", 0.02, model=AUTHORS)],
     }
     document["cases"].append(alone)
     documents = {"engine": {"parts": {"base": document, "sparsity": part}}}
     found = {name: view(documents) for name, view in VIEWS.items()}
     line = next(line for line in found["speed"].markdown.splitlines() if "1 x 128" in line)
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
-        "model.pofa, int8, 90 %", "1 x 128", "2", "10.0", "12.0", "45.0 (4.5x)", "-", "-",
+        "model.pofa, int8, 90 %", "1 x 128", "2", "10.0", "-", "12.0", "45.0 (4.5x)", "-", "-",
     ]  # fmt: skip
     assert list(found["speed"].figures) == ["engine-base.svg"]
     (line,) = (line for line in found["speed short"].markdown.splitlines() if "1 x 128" in line)

@@ -61,6 +61,14 @@ def test_the_engine_is_timed_and_answers_texts_of_the_evaluation_split(timed, sm
     assert document["model"]["sparsity"] == pytest.approx(0.85, abs=1e-3)
     own = document["cases"][0]["rows"][0]
     assert 0 < own["actual_products_per_second"] < own["dense_equivalent_products_per_second"]
+    # Of a classification the last layer's queries and all that follows them are computed for the first token alone.
+    first = document["model"]["first_tokens_only"]
+    pairs = document["model"]["products_per_pair_of_tokens"]
+    done = 8 * document["model"]["nonzero_products_per_token"] + 64 * pairs
+    done -= 7 * first["nonzero_products_per_token"] + 56 * first["products_per_pair_of_tokens"]
+    assert own["actual_products_per_second"] * own["median_seconds"] == pytest.approx(done)
+    assert 0 < first["nonzero_products_per_token"] < document["model"]["nonzero_products_per_token"]
+    assert 0 < first["products_per_pair_of_tokens"] <= pairs
 
     data = write_report(folder)
     assert [row.median_seconds for row in data.speed] == [row["median_seconds"] for row in speed]

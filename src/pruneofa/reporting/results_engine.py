@@ -9,6 +9,12 @@ from pruneofa.reporting.results_views import Documents, Drawing, View, made_by
 from pruneofa.reporting.tables import markdown_table
 from pruneofa.reporting.units import MISSING, format_percent
 
+EVERY_TOKEN = "every token"
+"""`model` of the engine's row in which it computes the last layer for every token, though the head reads the first."""
+
+AUTHORS = "authors' scheme"
+"""`model` of the engine's row with float attention products."""
+
 _PEERS = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
 _DRAWN = ("base", "real")
 
@@ -16,16 +22,16 @@ _DRAWN = ("base", "real")
 def _speed(documents: Documents) -> Drawing:
     """Medians of every case: the engine, the scheme beside it, and how many times as long each peer takes."""
     (document,) = documents.values()
-    headings = ["model", "tokens", "threads", "engine ms", "float attention ms"]
+    headings = ["model", "tokens", "threads", "engine ms", "every token ms", "float attention ms"]
     headings += [f"{name} ms" for name in _PEERS.values()]
     rows = []
     for _, part in _parts(document):
         for case in part["cases"]:
             own, *others = case["rows"]
-            beside = [row for row in others if row["model"] != own["model"]]
+            beside = {row["model"]: row["median_seconds"] for row in others}
             cells = [_model(part), f"{case['batch']} x {case['length']}", str(case["threads"])]
             cells += [milliseconds(own["median_seconds"])]
-            cells += [milliseconds(beside[0]["median_seconds"]) if beside else MISSING]
+            cells += [milliseconds(beside[model]) if model in beside else MISSING for model in (EVERY_TOKEN, AUTHORS)]
             rows.append([*cells, *(_peer(case, name) for name in _PEERS)])
     table = markdown_table((headings, rows))
     figures = {

@@ -178,13 +178,18 @@ def _add_rates(document: dict[str, Any]) -> None:
     model = document["model"]
     for case in document["cases"]:
         tokens = case["batch"] * case["length"]
-        attention = case["batch"] * case["length"] ** 2 * model["products_per_pair_of_tokens"]
+        pairs = tokens * case["length"]
+        attention = pairs * model["products_per_pair_of_tokens"]
+        done = tokens * model["nonzero_products_per_token"] + attention
+        first = model["first_tokens_only"]
+        if first is not None:
+            done -= (tokens - case["batch"]) * first["nonzero_products_per_token"]
+            done -= (pairs - tokens) * first["products_per_pair_of_tokens"]
         row = case["rows"][0]
-        for key, each in (
-            ("actual_products_per_second", "nonzero_products_per_token"),
-            ("dense_equivalent_products_per_second", "products_per_token"),
-        ):
-            row[key] = (tokens * model[each] + attention) / row["median_seconds"]
+        row["actual_products_per_second"] = done / row["median_seconds"]
+        row["dense_equivalent_products_per_second"] = (tokens * model["products_per_token"] + attention) / row[
+            "median_seconds"
+        ]
 
 
 def _versions(loads: list[Mapping[str, Any]]) -> dict[str, str]:

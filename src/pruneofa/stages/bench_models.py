@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pruneofa.architectures import ROLES
 from pruneofa.benchmarking.competition import ModelFacts
 from pruneofa.benchmarking.contestants import ENGINE, Contestant, Form
 from pruneofa.benchmarking.nncf_model import has_nncf, quantize_with_nncf
 from pruneofa.checkpoint.decompress import decompress
-from pruneofa.checkpoint.inspection import inspect_model
+from pruneofa.checkpoint.inspection import Inspection, inspect_model
 from pruneofa.checkpoint.manifest import read_manifest
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.export.exporter import onnx_variants, write_onnx
@@ -34,7 +35,8 @@ class PreparedModel:
     Attributes:
         contestants: The engine first, then the peers.
         facts: What inputs must fit.
-        description: For the document: name, sparsity, products for a token and for a pair of tokens.
+        description: For the document: name, sparsity, products for a token and for a pair of tokens, and those of them
+            that the engine does for first tokens alone.
     """
 
     contestants: tuple[Contestant, ...]
@@ -201,6 +203,26 @@ def _torch_forms(folder: Path, config: Any, outputs: tuple[str, ...], *, int8: b
     )
 
 
+def _first_tokens_only(inspection: Inspection, config: Any) -> dict[str, int] | None:
+    """Of a head on the first token, the products of the last layer that the engine does for that token alone.
+
+    That is all but keys and values.
+    """
+    if not str((config.architectures or [""])[0]).endswith("ForSequenceClassification"):
+        return None
+    last = f"layer.{config.num_hidden_layers - 1}."
+    kept = tuple(f"{ending}.weight" for ending, role in ROLES[config.model_type].items() if role in ("k", "v"))
+    found = [
+        tensor
+        for tensor in inspection.tensors
+        if tensor.role == "encoder" and last in tensor.name and not tensor.name.endswith(kept)
+    ]
+    return {
+        "nonzero_products_per_token": sum(tensor.nonzero for tensor in found),
+        "products_per_pair_of_tokens": 2 * config.hidden_size,
+    }
+
+
 def _describe(path: str, name: str, config: Any, state: QuantizedState | None) -> dict[str, Any]:
     names: tuple[list[str], ...] = ()
     if Path(path).is_dir() and read_manifest(path) is None:
@@ -215,5 +237,6 @@ def _describe(path: str, name: str, config: Any, state: QuantizedState | None) -
         "products_per_token": inspection.encoder_parameters,
         "nonzero_products_per_token": inspection.encoder_nonzero,
         "products_per_pair_of_tokens": 2 * config.num_hidden_layers * config.hidden_size,
+        "first_tokens_only": _first_tokens_only(inspection, config),
         "bytes": inspection.bytes_total,
     }

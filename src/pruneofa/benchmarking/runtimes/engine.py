@@ -25,11 +25,12 @@ class Model:
         path: Of it.
         threads: Cores.
         kernel: Name of a kernel set; None for the best.
+        every_token: Whether the last layer is computed for each token, also where the head reads the first one alone.
     """
 
-    def __init__(self, path: str, threads: int, kernel: str | None = None) -> None:
+    def __init__(self, path: str, threads: int, kernel: str | None = None, *, every_token: bool = False) -> None:
         self._engine = Engine.load(path, threads=threads, kernel=kernel)
-        self._headless = self._engine.task is None
+        self._hidden_states = every_token or self._engine.task is None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -42,7 +43,7 @@ class Model:
             inputs["input_ids"],
             inputs["attention_mask"],
             inputs["token_type_ids"],
-            hidden_states=self._headless,
+            hidden_states=self._hidden_states,
         )
         if output.logits is None:
             assert output.hidden_states is not None
