@@ -10,16 +10,19 @@ Variants, all at the demo recipe's sparsity and number of fine-tuning steps, wit
 (`rotten_tomatoes:fit` and `:selection`); evaluation films take no part. The third uses the first one's rate, since it
 differs in the teacher alone. Every stage is kept in the work folder, so this can be broken off and called again.
 The dense teacher is prepared once and shared (`--teacher_seed`), as are the task teachers between a seed's variants;
-every seed prunes its own student, so the spread is that of pruning and fine-tuning.
+every seed prunes its own student, so the spread is that of pruning and fine-tuning. `--sizes` compresses the kept
+models anew, for a format that has changed since, and leaves all else of the output as it is.
 
     python benchmarks/prune_once.py --search
     python benchmarks/prune_once.py --output results/demo.json
+    python benchmarks/prune_once.py --sizes --output results/demo.json
 """
 
 import argparse
 import json
 import logging
 import statistics
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from pruneofa.atomic import write_json
 from pruneofa.pipeline import STAGES, STEPS
 from pruneofa.recipe import Recipe
 from pruneofa.recipe_files import load_recipe
+from pruneofa.stages import compress
 from pruneofa.stages.evaluate import evaluate_model
 from pruneofa.stages.execution import execute
 from pruneofa.stages.record import read_record
@@ -151,6 +155,22 @@ def measure(name: str, seed: int, teacher_seed: int, work: Path, rates: dict[str
     return result
 
 
+def resized(document: dict[str, Any], name: str, work: Path) -> dict[str, Any]:
+    """The document with the sizes of the kept models as they are compressed now, each checked to come back whole."""
+    evaluated = {"dense": "dense", "sparse": "prune_once", "sparse int8": "prune_once_int8"}
+    for run in document["runs"]:
+        folder = work / f"seed-{run['seed']}"
+        kept = read_record(folder / "evaluate").results  # type: ignore[union-attr]
+        for model, variant in evaluated.items():
+            if kept[model]["accuracy"] != run["accuracy"][variant]:
+                raise SystemExit(f"{folder}: the {model} model is not the one that was measured; measure it anew")
+        artefacts = {"task_teacher": "finetune", "task_model": "transfer", "int8_model": "quantize"}
+        with tempfile.TemporaryDirectory() as place:
+            inputs = {artefact: str(folder / stage) for artefact, stage in artefacts.items()}
+            run["sizes"] = compress.run(recipe_for(name, run["seed"], []), inputs, Path(place))
+    return {**document, "sizes_made_by": provenance()}
+
+
 def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean and spread (sample standard deviation) of every accuracy."""
     return {
@@ -171,6 +191,7 @@ def main() -> None:
     parser.add_argument("--teacher_seed", type=int, default=0, help="of the dense teacher's preparation, shared by all")
     parser.add_argument("--work_dir", type=Path, default=Path("runs/prune_once"))
     parser.add_argument("--search", action="store_true", help="choose the learning rates, and stop")
+    parser.add_argument("--sizes", action="store_true", help="compress the kept models anew, and stop")
     parser.add_argument("--output", type=Path, default=Path("results/demo.json"))
     arguments = parser.parse_args()
     from pruneofa.cli.output import quiet_libraries
@@ -181,6 +202,10 @@ def main() -> None:
     if arguments.search:
         write_json(found, search(arguments.recipe, arguments.work_dir))
         print(found.read_text(encoding="utf-8"))
+        return
+    if arguments.sizes:
+        document = json.loads(arguments.output.read_text(encoding="utf-8"))
+        write_json(arguments.output, resized(document, arguments.recipe, arguments.work_dir))
         return
     if not found.exists():
         parser.error(f"{found} is missing; call this with --search first")

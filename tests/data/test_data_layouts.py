@@ -199,6 +199,14 @@ class TestConfig:
         own = TaskConfig(task_name="sst2", train="a.csv", evaluation="b.csv")
         assert (own.train, own.evaluation) == ("a.csv", "b.csv")
 
+    def test_questions_on_texts_get_the_length_that_they_need(self):
+        own = {"train": "a.json", "evaluation": "b.json"}
+        assert (
+            TaskConfig(**own, kind="question_answering").max_length == 384 == TaskConfig(task_name="squad").max_length
+        )
+        assert TaskConfig(**own, kind="question_answering", max_length=256).max_length == 256
+        assert TaskConfig(**own).max_length == 128
+
     def test_a_written_task_reads_back(self):
         for name in PRESETS:
             config = TaskConfig(task_name=name, validation_fraction=0.1)

@@ -45,8 +45,15 @@ def test_a_malformed_reference(reference):
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "microsoft/mpnet-base"])
-def test_hub_names_pass_unchanged(name):
+def test_hub_names_pass_unchanged_where_the_hub_answers(name, monkeypatch):
+    monkeypatch.setattr("pruneofa.data.packaged.hub_fault", lambda: None)
     assert resolve_model(name) == name
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing", "runs/mistyped", "not a name/at all", "double--dash/.."])
+def test_a_name_that_is_nowhere_without_a_network(name):
+    with pytest.raises(CheckpointError, match=r"no such folder, .*can't be reached \(HF_HUB_OFFLINE is set\)"):
+        resolve_model(name)
 
 
 def test_local_folders(tmp_path):

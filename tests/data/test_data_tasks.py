@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -96,11 +98,50 @@ def test_errors(load, settings, message):
         load(**settings)
 
 
-@pytest.mark.parametrize("value", ["null", "0.5", "[1]", '""'])
+@pytest.mark.parametrize("value", ["null", "[1]", '""'])
 def test_a_label_that_is_none(load, value):
     rows = '{"text": "a", "label": "x"}\n' + f'{{"text": "a", "label": {value}}}'
     with pytest.raises(DataError, match=r"train\.jsonl:2: no label: column 'label' holds"):
         load(rows, '{"text": "a", "label": "x"}', name="jsonl")
+
+
+ODD = "column 'label' holds {!r}, no number, while {} has {}; correct the row, or set task.kind to classification or"
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "told"),
+    [
+        ("csv", "text,label\na,1.5\nb,2\nc,nan\n", ("nan", "train.csv:2", "'1.5'")),
+        ("csv", "text,label\na,high\nb,-2.5\n", ("high", "train.csv:3", "'-2.5'")),
+        ("csv", 'text,label\na,1.5\nb,""\n', ("", "train.csv:2", "'1.5'")),
+        ("jsonl", '{"text": "a", "label": 1.5}\n{"text": "b", "label": null}\n', ("None", "train.jsonl:1", "1.5")),
+        ("jsonl", '{"text": "a", "label": NaN}\n{"text": "b", "label": 2.5}\n', ("nan", "train.jsonl:2", "2.5")),
+        ("jsonl", '{"text": "a", "label": "pos"}\n{"text": "b", "label": 1}\n', ("pos", "train.jsonl:2", "1")),
+        ("jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": 0}\n', ("True", "train.jsonl:2", "0")),
+    ],
+)
+def test_a_gap_in_numbers_makes_no_classes_of_them(load, name, train, told, tmp_path):
+    value, place, number = told
+    with pytest.raises(DataError, match=re.escape(ODD.format(value, tmp_path / place, number))):
+        load(train, train, name=name)
+
+
+def test_numbers_in_text_may_be_classes_among_others(load):
+    train = "text,label\na,1\nb,2\nc,unknown\n"
+    assert load(train, train).label_names == ["1", "2", "unknown"]
+    train = "text,label\na,1.5\nb,unknown\n"
+    assert load(train, train, kind="classification").label_names == ["1.5", "unknown"]
+
+
+def test_a_column_that_hardly_repeats_is_none_of_labels(load):
+    ids = "text,label\n" + "".join(f"film {i},id{i % 26}\n" for i in range(50))
+    with pytest.raises(DataError, match=r"'label' has 26 different labels in 50 examples \(id0, id1, id10, \.\.\.\)"):
+        load(ids, ids)
+    more = ids + "film,id0\nplot,id1\n"
+    assert len(load(more, more).label_names) == 26
+    few = "text,label\n" + "".join(f"film {i},id{i}\n" for i in range(20))
+    assert len(load(few, few).label_names) == 20
+    assert len(load(ids, ids, label_names=[f"id{i}" for i in range(26)]).label_names) == 26
 
 
 def test_one_split_with_a_models_labels(write, bert_tokenizer):

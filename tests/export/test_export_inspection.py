@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
+from pruneofa.checkpoint.entropy import entropy_bits
 from pruneofa.errors import CheckpointError
 from pruneofa.export.inspection import inspect_onnx
 
@@ -90,6 +92,22 @@ def test_files_of_other_exporters(tmp_path, nodes, constants, bits, bytes_encode
     assert (found.encoder_parameters, found.encoder_nonzero, found.bits) == (12, 3, bits)
     assert found.bytes_encoder == bytes_encoder
     assert found.nominal_ratio == 32 / bits * 4
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_bound_knows_the_scales(tmp_path, transposed):
+    """Rows with fine scales have large levels: told apart they take fewer bits, whichever way the matrix lies."""
+    random = np.random.default_rng(0)
+    scales = np.where(np.arange(40) % 2, 1.0, 0.05).astype(np.float32)
+    levels = np.clip(np.rint(random.normal(size=(40, 400)) * 3 / scales[:, None]), -127, 127).astype(np.int8)
+    steps = [helper.make_node("DequantizeLinear", ["q", "s"], ["d"], axis=0 if transposed else 1)]
+    steps += [helper.make_node("Transpose", ["d"], ["w"], perm=[1, 0])] if transposed else []
+    product = helper.make_node("MatMul", ["x", "w" if transposed else "d"], ["y"], LAYER)
+    constants = [named("q", levels if transposed else levels.T.copy()), named("s", scales)]
+    found = inspect_onnx(saved(tmp_path, graph([*steps, product], constants)))
+    kind = DTYPES_BY_NAME["int8"]
+    assert found.entropy_bound_bytes == pytest.approx(entropy_bits(levels, kind, scales) / 8)
+    assert found.entropy_bound_bytes < 0.95 * entropy_bits(levels, kind) / 8
 
 
 def test_pooler_and_head_are_not_the_encoder(tmp_path):

@@ -14,6 +14,45 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "pruneofa plan bert-base-90 --devices 1 --devices 8 --kind h100-sxm --price_per_hour 2.5"
 
+_Devices = Annotated[
+    list[int] | None, typer.Option("--devices", min=1, help="How many; repeatable, to compare (default: 1).")
+]
+_Kind = Annotated[
+    str | None, typer.Option("--kind", help="Kind of device: a100-80gb, h100-sxm ..., or here for the one at hand.")
+]
+_PeakFlops = Annotated[
+    float | None, typer.Option("--peak_flops", help="Operations a second of a kind that is not in the table.")
+]
+_MemoryBytes = Annotated[
+    float | None, typer.Option("--memory_bytes", help="Memory of a kind that is not in the table.")
+]
+_Utilisation = Annotated[
+    float | None, typer.Option("--utilisation", help="Share of the peak that a run reaches (default: 0.35).")
+]
+_HostSeconds = Annotated[
+    float | None, typer.Option("--host_seconds", min=0, help="A batch takes at least as long (default: 0.03).")
+]
+_LinkBytes = Annotated[
+    float | None,
+    typer.Option("--link_bytes_per_second", help="Of each device's exchange of gradients (default: fast enough)."),
+]
+_PricePerHour = Annotated[float | None, typer.Option("--price_per_hour", min=0, help="Of one device, in your money.")]
+_StepSeconds = Annotated[
+    list[str] | None,
+    typer.Option("--step_seconds", metavar="STAGE=SECONDS", help="State what a step takes; repeatable."),
+]
+_Measure = Annotated[
+    int | None,
+    typer.Option("--measure", min=1, help="Time so many real steps of teach and prune on the device at hand."),
+]
+_BuiltCorpus = Annotated[
+    Path | None,
+    typer.Option("--corpus_dir", help="What `pruneofa corpus` wrote: its real lengths instead of full ones."),
+]
+_TrainExamples = Annotated[
+    int | None, typer.Option("--train_examples", min=1, help="Of the task, where a length is in epochs.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add this command to `app`."""
@@ -22,46 +61,18 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     recipe: RecipeArgument,
-    devices: Annotated[
-        list[int] | None, typer.Option("--devices", min=1, help="How many; repeatable, to compare (default: 1).")
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="Kind of device: a100-80gb, h100-sxm ..., or here for the one at hand.")
-    ] = None,
-    peak_flops: Annotated[
-        float | None, typer.Option("--peak_flops", help="Operations a second of a kind that is not in the table.")
-    ] = None,
-    memory_bytes: Annotated[
-        float | None, typer.Option("--memory_bytes", help="Memory of a kind that is not in the table.")
-    ] = None,
-    utilisation: Annotated[
-        float | None, typer.Option("--utilisation", help="Share of the peak that a run reaches (default: 0.35).")
-    ] = None,
-    host_seconds: Annotated[
-        float | None, typer.Option("--host_seconds", min=0, help="A batch takes at least as long (default: 0.03).")
-    ] = None,
-    link_bytes_per_second: Annotated[
-        float | None,
-        typer.Option("--link_bytes_per_second", help="Of each device's exchange of gradients (default: fast enough)."),
-    ] = None,
-    price_per_hour: Annotated[
-        float | None, typer.Option("--price_per_hour", min=0, help="Of one device, in your money.")
-    ] = None,
-    step_seconds: Annotated[
-        list[str] | None,
-        typer.Option("--step_seconds", metavar="STAGE=SECONDS", help="State what a step takes; repeatable."),
-    ] = None,
-    measure: Annotated[
-        int | None,
-        typer.Option("--measure", min=1, help="Time so many real steps of teach and prune on the device at hand."),
-    ] = None,
-    corpus_dir: Annotated[
-        Path | None,
-        typer.Option("--corpus_dir", help="What `pruneofa corpus` wrote: its real lengths instead of full ones."),
-    ] = None,
-    train_examples: Annotated[
-        int | None, typer.Option("--train_examples", min=1, help="Of the task, where a length is in epochs.")
-    ] = None,
+    devices: _Devices = None,
+    kind: _Kind = None,
+    peak_flops: _PeakFlops = None,
+    memory_bytes: _MemoryBytes = None,
+    utilisation: _Utilisation = None,
+    host_seconds: _HostSeconds = None,
+    link_bytes_per_second: _LinkBytes = None,
+    price_per_hour: _PricePerHour = None,
+    step_seconds: _StepSeconds = None,
+    measure: _Measure = None,
+    corpus_dir: _BuiltCorpus = None,
+    train_examples: _TrainExamples = None,
     overrides: Set = None,
     as_json: Json = False,
 ) -> None:

@@ -16,6 +16,9 @@ from pruneofa.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# So many different labels are taken for labels however few examples there are.
+_FEW_LABELS = 20
+
 __all__ = [
     "checked_label",
     "checked_number",
@@ -31,7 +34,7 @@ def class_names(train: list[Row], config: TaskConfig) -> list[str]:
     """The labels in class order: those that are named, else those of training.
 
     Raises:
-        DataError: training has fewer than two labels, or one that is not named.
+        DataError: training has fewer than two labels, or more than half as many as examples and none is named.
     """
     columns = columns_of(config, train[0])
     seen = _label_order({checked_label(row, config) for row in train})
@@ -42,6 +45,12 @@ def class_names(train: list[Row], config: TaskConfig) -> list[str]:
             else f"of {', '.join(config.label_names)}"
         )
         raise DataError(f"{config.train!r}: every training example has the label {seen[0]!r}; {remedy}")
+    if config.label_names is None and len(seen) > max(_FEW_LABELS, len(train) / 2):
+        raise DataError(
+            f"{config.train!r}: column {columns.label!r} has {len(seen):,} different labels in {len(train):,} examples "
+            f"({_listed(seen[:3])}, ...), so it is hardly one of labels; name another with label_column, set task.kind "
+            "to regression for numbers, or list the labels in task.label_names"
+        )
     return seen if config.label_names is None else list(config.label_names)
 
 

@@ -136,14 +136,15 @@ def _read_csv(path: Path) -> Iterator[Row]:
             fields = next(reader, None)
         except csv.Error as error:
             raise DataError(
-                f"{path}:{start}: broken CSV ({error}); write a quote inside a quoted field twice, or use JSON lines"
+                f"{path}:{start}: broken CSV ({error}); write a quote inside a quoted field twice and end lines with a "
+                "line feed, or use JSON lines"
             ) from error
         if fields is None:
             return
         if not fields:
             continue
         if header is None:
-            header = _header(fields, path)
+            header = _header(fields, path, "commas", ";\t|")
         else:
             yield _row(header, fields, path, start)
 
@@ -166,14 +167,25 @@ def read_tsv(path: Path, broken: Callable[[str], None] | None = None) -> Iterato
             continue
         fields = line.split("\t")
         if header is None:
-            header = _header(fields, path)
+            header = _header(fields, path, "tabs", ",;|")
+            if any(len(name) > 1 and name[0] == name[-1] == '"' for name in header):
+                raise DataError(
+                    f"{path}:1: the header has quotes around {', '.join(header[:5])}; in a TSV file quotes are part of "
+                    "the text, as GLUE's files need: write the fields without, or use CSV"
+                )
         elif broken is not None and len(fields) != len(header):
             broken(f"{path}:{number}")
         else:
             yield _row(header, fields, path, number)
 
 
-def _header(fields: list[str], path: Path) -> list[str]:
+def _header(fields: list[str], path: Path, separator: str, others: str) -> list[str]:
+    """The names of the columns; `others` are marks that no name of a single column has, unless they part fields."""
+    if len(fields) == 1 and (found := [mark for mark in others if mark in fields[0]]):
+        raise DataError(
+            f"{path}:1: the header is one column, {fields[0][:60]!r}; between the fields of such a file there must be "
+            f"{separator}, not {found[0]!r}: convert it, or give it the extension that fits"
+        )
     doubles = sorted({name for name in fields if fields.count(name) > 1})
     if doubles:
         raise DataError(

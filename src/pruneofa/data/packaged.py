@@ -6,6 +6,7 @@ The packages themselves are never imported (some pull in large libraries): they 
 import importlib.util
 from pathlib import Path, PurePosixPath
 
+from pruneofa.data.hub_access import cached_model, hub_fault
 from pruneofa.errors import CheckpointError, DataError
 
 __all__ = ["PACKAGE_PREFIX", "packaged_path", "resolve_model"]
@@ -63,10 +64,12 @@ def resolve_model(name_or_path: str) -> str:
         name_or_path: `package:MODULE/folder`, a local folder, or a name on the Hugging Face hub.
 
     Returns:
-        The folder's path (package or local), or the hub name unchanged.
+        The folder's path (package, local, or in the hub's cache where the hub can't be reached), or the hub name
+        unchanged.
 
     Raises:
-        CheckpointError: the name is a path without a folder behind it, or the folder has no config.json.
+        CheckpointError: the name is a path without a folder behind it, or the folder has no config.json; it may be a
+            hub name, but the hub can't be reached and its cache has no such model.
         DataError: a package reference that leads nowhere (see `packaged_path`).
     """
     if not name_or_path.strip():
@@ -80,7 +83,14 @@ def resolve_model(name_or_path: str) -> str:
     # A hub name is NAME or OWNER/NAME; whatever can't be one was meant as a path.
     if name_or_path.startswith((".", "/", "~")) or "\\" in name_or_path or len(path.parts) > 2:
         raise CheckpointError(f"no model folder at {name_or_path}; give an existing folder, or OWNER/NAME for the hub")
-    return name_or_path
+    if (fault := hub_fault()) is None:
+        return name_or_path
+    if (cached := cached_model(name_or_path)) is None:
+        raise CheckpointError(
+            f"model {name_or_path!r}: there is no such folder, and if it is a name on the Hugging Face hub, the hub "
+            f"can't be reached ({fault}) and its cache does not have it; check the path, or the network"
+        )
+    return str(cached)
 
 
 def _model_folder(path: Path) -> Path:

@@ -19,6 +19,7 @@ from typing import Any
 
 from pruneofa.data import rotten_tomatoes
 from pruneofa.data.files import ROW_EXTENSIONS, RowReader, is_row_file, read_row_file
+from pruneofa.data.hub_access import only_cached_if_unreachable
 from pruneofa.data.packaged import PACKAGE_PREFIX, packaged_path
 from pruneofa.data.rows import Row
 from pruneofa.errors import DataError
@@ -189,11 +190,14 @@ def _load_hub(item: str, name: str, split: str, stream: bool) -> Any:
     if len(parts) == 2:
         readings.append((parts[0], parts[1]))
     failures = []
-    for path, config in readings:
-        try:
-            return datasets.load_dataset(path, config, split=split, streaming=stream)
-        except Exception as error:  # the library and its network layer raise a dozen unrelated types
-            failures.append(f"{path}{f' ({config})' if config else ''}: {type(error).__name__}: {str(error)[:300]}")
+    with only_cached_if_unreachable() as fault:
+        for path, config in readings:
+            try:
+                return datasets.load_dataset(path, config, split=split, streaming=stream)
+            except Exception as error:  # the library and its network layer raise a dozen unrelated types
+                failures.append(f"{path}{f' ({config})' if config else ''}: {type(error).__name__}: {str(error)[:300]}")
+    if fault is not None:
+        failures.insert(0, f"the hub can't be reached ({fault})")
     raise DataError(
         f"{item}: can't be loaded from the Hugging Face hub; check the name, the split and the network, "
         f"or give local files. {' | '.join(failures)}"

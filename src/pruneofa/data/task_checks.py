@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pruneofa.data.classification import checked_label, checked_number
+from pruneofa.data.classification import checked_label, checked_number, class_names
 from pruneofa.data.metrics import TaskKind
 from pruneofa.data.questions import read_questions, trainable_questions
 from pruneofa.data.rows import Row
@@ -25,8 +25,8 @@ def check_sources(config: TaskConfig) -> None:
 
     Raises:
         ConfigurationError: the metric is not one of the task's kind.
-        DataError: a source is missing, faulty or empty; a column or label is missing; evaluation has a label that
-            training lacks; no answer is in its context.
+        DataError: a source is missing, faulty or empty; a column or label is missing; training has one label, or
+            hardly two alike; evaluation has a label that training lacks; no answer is in its context.
     """
     for key, item in _items(config):
         with _named(key):
@@ -36,6 +36,9 @@ def check_sources(config: TaskConfig) -> None:
         rows = read_task_rows(config)
         kind = kind_of_rows(config, rows.train)
         config.metric_of(kind)
+        if kind == "classification":
+            with _named("task.train"):
+                class_names(rows.train, config)
         _check(kind, {"train": rows.train, **rows.evaluations}, config)
     elif config.kind in ("auto", "classification"):
         for key, item in local:

@@ -90,7 +90,11 @@ class TaskConfig(BaseModel):
     partial: str | None = Field(
         default=None, min_length=1, description="what is incomplete about the data; said beside every result"
     )
-    max_length: int = Field(default=128, ge=8, description="Longest example in tokens; longer ones are cut")
+    max_length: int = Field(
+        default=128,
+        ge=8,
+        description="Longest example in tokens; longer ones are cut (question answering, named as such: default 384)",
+    )
     question_answering: QuestionAnsweringConfig = Field(default_factory=QuestionAnsweringConfig)
     metric: Literal["accuracy", "f1", "matthews", "pearson", "spearman", "exact_match"] | None = Field(
         default=None,
@@ -101,10 +105,12 @@ class TaskConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_preset(cls, data: Any) -> Any:
-        """A public task's own settings, below those that are given."""
-        preset = PRESETS.get(str(data.get("task_name"))) if isinstance(data, Mapping) else None
-        if preset is None:
+        """A public task's own settings, or the length that questions on texts need, below those that are given."""
+        if not isinstance(data, Mapping):
             return data
+        preset = PRESETS.get(str(data.get("task_name")))
+        if preset is None:
+            return {"max_length": 384, **data} if data.get("kind") == "question_answering" else data
         named = any(data.get(key) is not None for key in ("train", "evaluation", "data_dir"))
         return {**preset.settings, **({} if named else preset.hub), **data}
 

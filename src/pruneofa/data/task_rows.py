@@ -102,6 +102,10 @@ def kind_of_rows(config: TaskConfig, rows: list[Row]) -> TaskKind:
 
     Question answering where there are the columns question, context and answers; regression where every label is a
     number and one of them is not whole; classification else.
+
+    Raises:
+        DataError: one label is no number, while another is a number with a fraction or, in a file that tells numbers
+            from texts, a number: a gap in a regression's numbers must not make classes of them.
     """
     if config.kind != "auto":
         return config.kind
@@ -111,9 +115,16 @@ def kind_of_rows(config: TaskConfig, rows: list[Row]) -> TaskKind:
         return "classification"
     column = columns_of(config, rows[0]).label
     numbers = [_number(row.get(column)) for row in rows]
-    found = [number for number in numbers if number is not None]
-    is_regression = len(found) == len(rows) and any(not number.is_integer() for number in found)
-    return "regression" if is_regression else "classification"
+    found = [(row, number) for row, number in zip(rows, numbers, strict=True) if number is not None]
+    fraction = next((row for row, number in found if not number.is_integer()), None)
+    measured = fraction or next((row for row, _ in found if not isinstance(row[column], str)), None)
+    odd = next((row for row, number in zip(rows, numbers, strict=True) if number is None), None)
+    if measured is not None and odd is not None and column in odd:
+        raise DataError(
+            f"{odd.origin}: column {column!r} holds {str(odd[column])[:40]!r}, no number, while {measured.origin} has "
+            f"{measured[column]!r}; correct the row, or set task.kind to classification or regression"
+        )
+    return "classification" if fraction is None else "regression"
 
 
 def _read_evaluations(config: TaskConfig, dropped: dict[str, dict[str, int]]) -> dict[str, list[Row]]:

@@ -99,7 +99,7 @@ def encode_questions(
         raise ConfigurationError(
             f"task.question_answering.stride is {settings.stride}, but max_length = {config.max_length} leaves only "
             f"{max(0, room)} tokens beside a question of max_question_length = {settings.max_question_length}; raise "
-            "max_length, or lower stride or max_question_length"
+            "max_length (--max_length; 384 is usual for questions on texts), or lower stride or max_question_length"
         )
     segments = "token_type_ids" in tokenizer.model_input_names
     texts, truncated = _cut_questions(questions, tokenizer, settings.max_question_length)

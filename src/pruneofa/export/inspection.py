@@ -81,6 +81,7 @@ def _report(
     if dtype.name in ("int8", "uint8"):
         values = _centred(values, weight, constants, where)
     stored = DTYPES_BY_NAME["int8"] if dtype.itemsize == 1 else dtype
+    rows, scales = _rows_and_scales(values, weight, constants, where)
     return TensorReport(
         name=name,
         shape=values.shape,
@@ -91,9 +92,25 @@ def _report(
         dtype=dtype.name,
         role=role,
         bits=8 * dtype.itemsize,
-        entropy_bits=entropy_bits(values, stored),
+        entropy_bits=entropy_bits(rows, stored, scales),
         scale_bytes=grid_bytes,
     )
+
+
+def _rows_and_scales(
+    values: NDArray[Any], weight: LinearWeight | None, constants: dict[str, onnx.TensorProto], where: str
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """A quantized weight with one row for each of its scales, as `entropy_bits` takes them; no scales where it has one.
+
+    Products multiply by columns, so a square weight's scales are taken for those of its columns.
+    """
+    if values.dtype.itemsize != 1 or weight is None or weight.scale not in constants:
+        return values, None
+    assert weight.scale is not None
+    scales = tensor_values(constants[weight.scale], weight.scale, where).reshape(-1)
+    if scales.size == values.shape[1]:
+        return values.T, scales
+    return values, scales if scales.size == values.shape[0] else None
 
 
 def _centred(

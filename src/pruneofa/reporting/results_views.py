@@ -80,10 +80,12 @@ def _notes(documents: Documents) -> Drawing:
     search = document["learning_rate_search"]
     rates = ", ".join(f"{VARIANT_NAMES[variant]}: {rate:g}" for variant, rate in search["chosen"].items())
     grid = ", ".join(f"{rate:g}" for rate in search["grid"])
+    later = document.get("sizes_made_by")
+    sizes = f"\n\nSizes: the same models, compressed anew. {made_by(later)}" if later else ""
     return Drawing(
         f"Spread is the sample standard deviation over {len(document['seeds'])} seeds. Data: {document['data']}. "
         f"Partial: {document['partial']}.\n\n"
-        f"Learning rates, chosen from {grid} on films of the training split: {rates}.\n\n{made_by(document)}"
+        f"Learning rates, chosen from {grid} on films of the training split: {rates}.\n\n{made_by(document)}{sizes}"
     )
 
 

@@ -32,8 +32,9 @@ def load_tokenizer(name_or_path: str) -> Any:
     """
     from transformers import AutoTokenizer
 
+    path = resolve_model(name_or_path)
     try:
-        return AutoTokenizer.from_pretrained(resolve_model(name_or_path), use_fast=True)
+        return AutoTokenizer.from_pretrained(path, use_fast=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"model {name_or_path!r}: its tokenizer can't be loaded: {_first_line(error)}; give a folder with an "

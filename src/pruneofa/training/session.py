@@ -1,7 +1,7 @@
 """One training run from data set to trained model: set up, continued where it was broken off, reported."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,49 +66,64 @@ def train_model(
 
     Raises:
         ConfigurationError: `eval_steps` without `eval_dataset`, or batches packed for a task; see also `SparseTrainer`.
-        CheckpointError: see `SparseTrainer.train`.
-        TrainingDivergedError: see `SparseTrainer.train`.
+        CheckpointError, TrainingDivergedError: see `SparseTrainer.train`.
     """
-    if config.eval_steps is not None and eval_dataset is None:
-        raise ConfigurationError(
-            f"eval_steps is {config.eval_steps}, but {label} has no data to evaluate on while training; leave it out"
-        )
-    set_dropout(model, config.dropout)
-    if config.gradient_checkpointing:
-        _recompute_activations(model)
-    progress = ProgressReporter(label)
-    arguments = training_arguments(config, checkpoint_dir, seed)
-    arguments.run_name = label
-    latest = partial(latest_checkpoint, checkpoint_dir)
-    checkpoint = Path(resume_from_checkpoint) if resume_from_checkpoint else on_first(latest)
+    _check_can_evaluate(config, label, eval_dataset)
+    _adapt(model, config)
+    checkpoint = Path(resume_from_checkpoint) if resume_from_checkpoint else _latest(checkpoint_dir)
     with (
         stand_in(model, pruner) if uses_fsdp(config) else nullcontext(model) as trained,
         _prepared(trained, objective, config, label, pad_token_id, train_dataset) as train_collator,
+        closing(ProgressReporter(label)) as progress,
     ):
         trainer = SparseTrainer(
             model=trained,
-            args=arguments,
             objective=objective,
             pruner=pruner,
-            lr_schedule=config.lr_scheduler_type if config.lr_scheduler_type in REWINDING_SCHEDULES else None,
-            batch_sampler=_batch_sampler(config, train_dataset, seed, checkpoint),
             freeze_observers_step=freeze_observers_step,
-            fsdp={"reshard_after_forward": config.fsdp_reshard_after_forward} if uses_fsdp(config) else None,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             train_collator=train_collator,
             data_collator=PaddingCollator(pad_token_id),
             compute_metrics=compute_metrics,
             callbacks=[progress, *callbacks],
+            batch_sampler=_batch_sampler(config, train_dataset, seed, checkpoint),
+            **_settings(config, label, checkpoint_dir, seed),
         )
         keep_tensorboard_files(trainer, checkpoint_dir.parent / TENSORBOARD_FOLDER)
-        try:
-            trainer.train(checkpoint)
-            if eval_dataset is not None and not _was_evaluated(trainer):
-                trainer.evaluate()
-        finally:
-            progress.close()
+        trainer.train(checkpoint)
+        if eval_dataset is not None and not _was_evaluated(trainer):
+            trainer.evaluate()
     return list(trainer.state.log_history)
+
+
+def _check_can_evaluate(config: TrainingConfig, label: str, dataset: Any) -> None:
+    if config.eval_steps is not None and dataset is None:
+        raise ConfigurationError(
+            f"eval_steps is {config.eval_steps}, but {label} has no data to evaluate on while training; leave it out"
+        )
+
+
+def _adapt(model: nn.Module, config: TrainingConfig) -> None:
+    """Dropout and what is kept for the backward pass, as the settings say."""
+    set_dropout(model, config.dropout)
+    if config.gradient_checkpointing:
+        _recompute_activations(model)
+
+
+def _latest(checkpoint_dir: Path) -> Path | None:
+    return on_first(partial(latest_checkpoint, checkpoint_dir))
+
+
+def _settings(config: TrainingConfig, label: str, checkpoint_dir: Path, seed: int) -> dict[str, Any]:
+    """What `SparseTrainer` takes that follows from the settings alone."""
+    arguments = training_arguments(config, checkpoint_dir, seed)
+    arguments.run_name = label
+    return {
+        "args": arguments,
+        "lr_schedule": config.lr_scheduler_type if config.lr_scheduler_type in REWINDING_SCHEDULES else None,
+        "fsdp": {"reshard_after_forward": config.fsdp_reshard_after_forward} if uses_fsdp(config) else None,
+    }
 
 
 def _batch_sampler(config: TrainingConfig, dataset: Any, seed: int, checkpoint: Path | None) -> EpochBatchSampler:
