@@ -2,7 +2,13 @@
 #include <atomic>
 #include <thread>
 
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
 #include "tests/check.hpp"
+#include "threads/placement.hpp"
 #include "threads/team.hpp"
 
 namespace pruneofa::testing {
@@ -67,6 +73,55 @@ PRUNEOFA_TEST(teams_come_and_go) {
     team.release();
   }
 }
+
+#if defined(__linux__)
+cpu_set_t cores_of(std::thread& thread) {
+  cpu_set_t cores;
+  check_equal(pthread_getaffinity_np(thread.native_handle(), sizeof(cores), &cores), 0, "pthread_getaffinity_np");
+  return cores;
+}
+
+PRUNEOFA_TEST(helpers_keep_off_the_callers_core_unless_somebody_placed_them) {
+  cpu_set_t before;
+  check_equal(sched_getaffinity(0, sizeof(before), &before), 0, "sched_getaffinity");
+  const int core = sched_getcpu();
+  cpu_set_t alone, rest = before;
+  CPU_ZERO(&alone);
+  CPU_SET(core, &alone);
+  CPU_CLR(core, &rest);
+  std::atomic<bool> ending{false};
+  std::vector<std::thread> helpers;
+  for (int i = 0; i < 2; ++i) {
+    helpers.emplace_back([&ending] {
+      while (!ending) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  }
+  Placement placement;
+  sched_setaffinity(0, sizeof(alone), &alone);  // so that this thread stays where it is
+  placement.keep_off(helpers);
+  const bool can_keep_off = CPU_COUNT(&rest) > 0;
+  for (std::thread& helper : helpers) {
+    const cpu_set_t found = cores_of(helper);
+    check(CPU_EQUAL(&found, can_keep_off ? &rest : &before), "the helpers' cores");
+  }
+  if (can_keep_off) {
+    // One is placed by somebody else, and this thread moves: nothing is touched any more.
+    int other = 0;
+    while (!CPU_ISSET(other, &rest)) ++other;
+    cpu_set_t elsewhere;
+    CPU_ZERO(&elsewhere);
+    CPU_SET(other, &elsewhere);
+    pthread_setaffinity_np(helpers[0].native_handle(), sizeof(alone), &alone);
+    sched_setaffinity(0, sizeof(elsewhere), &elsewhere);
+    placement.keep_off(helpers);
+    const cpu_set_t first = cores_of(helpers[0]), second = cores_of(helpers[1]);
+    check(CPU_EQUAL(&first, &alone) && CPU_EQUAL(&second, &rest), "cores that somebody else chose");
+  }
+  sched_setaffinity(0, sizeof(before), &before);
+  ending = true;
+  for (std::thread& helper : helpers) helper.join();
+}
+#endif
 
 }  // namespace
 }  // namespace pruneofa::testing

@@ -61,6 +61,7 @@ void Team::run(std::size_t count, LoopBody body, void* context) {
   if (count > 1) {
     state_.store((number << kLoopShift) | kOpen, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) != 0) {
+      placement_.keep_off(threads_);
       doorbell_.fetch_add(1, std::memory_order_seq_cst);
       doorbell_.notify_all();
     }

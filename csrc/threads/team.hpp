@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "threads/placement.hpp"
+
 namespace pruneofa {
 
 // What one loop needs: `body(context, item, worker)` for each item from 0 to `count - 1`, in any order, on any worker.
@@ -59,6 +61,7 @@ class Team {
   alignas(64) std::atomic<uint32_t> doorbell_{0};  // rung when a loop opens while somebody sleeps, and at the end
   std::atomic<uint32_t> sleepers_{0};
   std::atomic<bool> ending_{false};
+  Placement placement_;
   std::vector<std::thread> threads_;
 };
 

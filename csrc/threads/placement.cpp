@@ -1,0 +1,60 @@
+#include "threads/placement.hpp"
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
+namespace pruneofa {
+
+#if defined(__linux__)
+
+struct Placement::State {
+  cpu_set_t allowed;  // of whoever made the helpers
+  cpu_set_t given;    // to the helpers
+  int core = -1;      // that is left out of `given`
+};
+
+Placement::Placement() : state_(std::make_unique<State>()) {
+  // Machines with more cores than a cpu_set_t holds are left alone.
+  if (sched_getaffinity(0, sizeof(cpu_set_t), &state_->allowed) != 0 || CPU_COUNT(&state_->allowed) < 2) {
+    state_.reset();
+    return;
+  }
+  state_->given = state_->allowed;
+}
+
+void Placement::keep_off(std::vector<std::thread>& helpers) {
+  if (state_ == nullptr) return;
+  const int core = sched_getcpu();
+  if (core < 0 || core >= CPU_SETSIZE || core == state_->core) return;
+  cpu_set_t rest = state_->allowed;
+  CPU_CLR(core, &rest);
+  bool is_ours = CPU_COUNT(&rest) != 0;
+  for (std::thread& helper : helpers) {
+    cpu_set_t now;
+    is_ours = is_ours && pthread_getaffinity_np(helper.native_handle(), sizeof(now), &now) == 0 &&
+              CPU_EQUAL(&now, &state_->given) &&
+              pthread_setaffinity_np(helper.native_handle(), sizeof(rest), &rest) == 0;
+  }
+  if (!is_ours) {
+    state_.reset();
+    return;
+  }
+  state_->given = rest;
+  state_->core = core;
+}
+
+#else
+
+struct Placement::State {};
+
+Placement::Placement() = default;
+
+void Placement::keep_off(std::vector<std::thread>&) {}
+
+#endif
+
+Placement::~Placement() = default;
+
+}  // namespace pruneofa
