@@ -40,6 +40,16 @@ def test_a_turn_is_some_calls_on_inputs_that_follow():
     assert (times[1].first, times[1].median, times[1].seconds) == (2.0, 4.0, (3.0, 4.0, 5.0) * 2)
 
 
+def test_a_ratio_is_taken_within_rounds():
+    # The machine is half as quick in two of three rounds; a slow first call counts in none.
+    own = Times(((9.0, 1.0, 1.0), (9.0, 2.0, 2.0), (9.0, 2.0, 2.0)))
+    peer = Times(((1.0, 4.0, 4.0), (1.0, 8.0, 8.0), (1.0, 6.0, 6.0)))
+    assert peer.ratio(own) == 4.0
+    assert peer.median / own.median == 3.0
+    assert own.ratio(own) == 1.0
+    assert Times(((3.0,), (5.0,), (4.0,))).ratio(Times(((1.0,), (1.0,), (1.0,)))) == 4.0
+
+
 @given(st.integers(1, 5), st.integers(1, 20), st.integers(1, 6), st.integers(0, 3))
 def test_every_round_has_everybody_once_and_every_input_comes_equally_often(contestants, repeats, inputs, seed):
     found = list(rounds(contestants, repeats, inputs, seed))

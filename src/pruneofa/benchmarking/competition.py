@@ -114,8 +114,8 @@ def _case(seats: list[_Seat], shape: Shape, threads: int, facts: ModelFacts, con
     )
     others = watch.others()
     rows = [_row(seat, worker, shape, each) for (seat, worker), each in zip(present, times, strict=True)]
-    for row in rows:
-        row["ratio"] = row["median_seconds"] / rows[0]["median_seconds"]
+    for row, each in zip(rows, times, strict=True):
+        row["ratio"] = each.ratio(times[0])
     return {
         "threads": threads,
         "batch": shape.batch,

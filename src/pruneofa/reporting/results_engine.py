@@ -172,9 +172,12 @@ def _row(case: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def _peer(case: Mapping[str, Any], name: str, key: str = "median_seconds") -> str:
-    """A peer's time, and how many times the engine's that is."""
+    """A peer's time, and how many times the engine's that is: of medians by pairs of turns, of others as they stand."""
     found = _row(case, name)
-    return MISSING if found is None else f"{milliseconds(found[key])} ({found[key] / case['rows'][0][key]:.1f}x)"
+    if found is None:
+        return MISSING
+    ratio = found["ratio"] if key == "median_seconds" else found[key] / case["rows"][0][key]
+    return f"{milliseconds(found[key])} ({ratio:.1f}x)"
 
 
 def _gain(one: Mapping[str, Any], many: Mapping[str, Any], name: str) -> str:
