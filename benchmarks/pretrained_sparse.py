@@ -11,7 +11,10 @@ leaves the rest to another process. Held-out articles take no part in training o
 
 With `--models results/models` the distilled students' compressed files are written too, for others to start from.
 
-DATA-DIR holds `train.jsonl.xz` and `heldout.jsonl.xz`, JSON lines with `text`.
+DATA-DIR holds `train.jsonl.xz` and `heldout.jsonl.xz`, JSON lines with `text`. `--recipe` names another model's recipe;
+with its own corpus, too, where no folder is given (to train only):
+
+    python benchmarks/pretrained_sparse.py --recipe demo --work_dir runs/pretrained_minilm --variants distilled-0.85
 """
 
 import argparse
@@ -64,9 +67,12 @@ def variants() -> dict[str, list[str]]:
 
 
 def recipe_for(arguments: argparse.Namespace, overrides: list[str]) -> Recipe:
-    """The recipe on the given text."""
-    sources = json.dumps([str(arguments.data_dir / name) for name in arguments.train_files])
-    return load_recipe(str(arguments.recipe), [f"corpus.source={sources}", f"seed={arguments.seed}", *overrides])
+    """The recipe, on the given text if there is one."""
+    text = []
+    if arguments.data_dir is not None:
+        sources = json.dumps([str(arguments.data_dir / name) for name in arguments.train_files])
+        text = [f"corpus.source={sources}"]
+    return load_recipe(str(arguments.recipe), [*text, f"seed={arguments.seed}", *overrides])
 
 
 def train(name: str, overrides: list[str], arguments: argparse.Namespace) -> Path:
@@ -231,7 +237,7 @@ def compressed(
 def main() -> None:
     """Train what is asked for, or all of it and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the JSON lines")
+    parser.add_argument("--data-dir", type=Path, help="folder of the JSON lines (default: the recipe's own corpus)")
     parser.add_argument("--train_files", nargs="+", default=["train.jsonl.xz"], help="names in the data folder")
     parser.add_argument("--heldout_file", default="heldout.jsonl.xz", help="name in the data folder")
     parser.add_argument("--heldout_examples", type=int, help="evaluate on so many, evenly taken (default: all)")
@@ -252,6 +258,8 @@ def main() -> None:
         for name in arguments.variants:
             train(name, variants()[name], arguments)
         return
+    if arguments.data_dir is None:
+        parser.error("--data-dir is missing: results are reported on its held-out articles")
     document = collect(arguments)
     write_json(arguments.output, document)
     print(json.dumps({name: model["held_out"]["loss"] for name, model in document["models"].items()}))

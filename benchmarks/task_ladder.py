@@ -3,6 +3,8 @@
 Variants, all at the same number of fine-tuning steps and, but for the dense one, at each sparsity:
 
 - dense: the dense pre-trained model, fine-tuned; the seed that is best on what is held out teaches all others.
+- dense_distilled, dense_labels: the same model trained as the sparse ones are, from that teacher or from labels alone:
+  what of the distance to dense is the teacher's and the recipe's, and what the zeros'.
 - prune_once: the sparse pre-trained model, pattern locked, distilled; prune_once_int8: the same, quantized.
 - prune_while_finetuning: the dense pre-trained model, pruned while it is fine-tuned, distilled.
 - no_pretraining_distillation: as prune_once, from a student that was pruned without a teacher.
@@ -20,14 +22,15 @@ one of them is at is waited for. Models that nothing needs any more are dropped;
 
     python benchmarks/task_ladder.py --pretrained runs/pretrained_tiny --data-dir DATA --output results/task_ladder.json
 
-`--steps`, `--train_examples`, `--baselines_at`, `--search_once` and the grids make a ladder that a small machine can
-afford; what they cut is said in the file.
+`--steps`, `--train_examples`, `--baselines_at`, `--search_once`, `--set_of` and the grids make a ladder that a small
+machine can afford; what they cut is said in the file.
 """
 
 import argparse
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +49,15 @@ from pruneofa.stages.record import read_record
 
 RULE = (
     "Learning rates: each variant at {where} is trained with every rate of its grid, seed {seed}; the rate that is "
-    "best on the part of the training split that no stage trains on is taken for all {what}. Where that is the grid's "
-    "lowest or highest, the grid goes on by its factor, at most {extensions} times. Results are those of the last step."
+    "best on the part of the training split that no stage trains on is taken for all {what}. {extended} "
+    "Results are those of the last step."
 )
+EXTENDED = "Where that is the grid's lowest or highest, the grid goes on by its factor, at most {extensions} times."
+NOT_EXTENDED = "The grid does not go on where that is its lowest or highest."
 VARIANTS = (
     "dense",
+    "dense_distilled",
+    "dense_labels",
     "prune_once",
     "prune_once_int8",
     "prune_while_finetuning",
@@ -62,10 +69,14 @@ VARIANTS = (
 # Which pre-trained model a variant starts from; the rest start from the distilled one.
 STARTS = {
     "dense": "dense",
+    "dense_distilled": "dense",
+    "dense_labels": "dense",
     "prune_while_finetuning": "dense",
     "no_pretraining_distillation": "undistilled-{sparsity:g}",
     "no_rewinding": "unrewound-{sparsity:g}",
 }
+WITHOUT_ZEROS = ("dense", "dense_distilled", "dense_labels")
+LABELS_ALONE = ("dense_labels", "no_transfer_distillation")
 # What shows the worth of one part each; `--baselines_at` limits their sparsities.
 ABLATIONS = ("no_pretraining_distillation", "no_transfer_distillation", "no_rewinding", "no_lock")
 
@@ -106,6 +117,8 @@ class Rung:
     steps: int | None = None
     int8_steps: int | None = None
     train_examples: int | None = None
+    overrides_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    finished_only: bool = False
 
     def recipe(self, task: str, seed: int, *more: str) -> Recipe:
         """The recipe of a stage on a task."""
@@ -122,7 +135,12 @@ class Rung:
             _length("quantize", self.int8_steps, settings.int8_epochs),
         ]
         path = Path(__file__).with_suffix(".yaml")
-        return load_recipe(str(path), [f"seed={seed}", f"task={json.dumps(about)}", *lengths, *self.overrides, *more])
+        base = [f"seed={seed}", f"task={json.dumps(about)}", *lengths]
+        return load_recipe(str(path), [*base, *self.overrides_on(task), *more])
+
+    def overrides_on(self, task: str) -> list[str]:
+        """Those of every recipe, and the task's own."""
+        return [*self.overrides, *self.overrides_of.get(task, ())]
 
     def sparsities(self) -> list[float]:
         """Those of the students that are there."""
@@ -131,7 +149,7 @@ class Rung:
 
     def sparsities_of(self, variant: str) -> list[float]:
         """Those at which a variant is measured."""
-        if variant == "dense":
+        if variant in WITHOUT_ZEROS:
             return [0.0]
         wanted = self.baselines_at if variant in ABLATIONS else None
         return [sparsity for sparsity in self.sparsities() if wanted is None or sparsity in wanted]
@@ -154,7 +172,11 @@ def _length(stage: str, steps: int | None, epochs: float) -> str:
 
 def variant_overrides(variant: str, sparsity: float, steps: int) -> list[str]:
     """What makes the transfer stage that of a variant."""
-    if variant == "no_transfer_distillation":
+    if variant in WITHOUT_ZEROS:  # a pruner that prunes nothing, since there is no pattern to lock
+        nothing = {"target_sparsity": 0.0, "end_step": 1, "update_every": 1}
+        alone = ["transfer.distillation=null"] if variant in LABELS_ALONE else []
+        return [f"transfer.sparsity={json.dumps(nothing)}", *alone]
+    if variant in LABELS_ALONE:
         return ["transfer.distillation=null"]
     if variant == "no_lock":
         return ["transfer.lock=false", "transfer.training.logging_steps=5"]  # zeros are counted when it logs
@@ -181,14 +203,17 @@ class TaskRun:
     def __init__(self, rung: Rung, task: str) -> None:
         self.rung, self.task = rung, task
         self.folder = rung.work / task
-        self.metric = "exact_match" if task.startswith("squad") else "accuracy"
-        # Choices look at the task's own metric, which is F1 on answers.
-        self.chosen_by = "f1" if task.startswith("squad") else "accuracy"
+        self.metric = "f1" if task.startswith("squad") else "accuracy"
+
+    def place(self, variant: str, sparsity: float, rate: float, seed: int) -> Path:
+        """The folder of a run."""
+        name = variant if variant == "dense" else f"{variant}-{sparsity:g}"
+        return self.folder / name / f"rate-{rate:g}-seed-{seed}"
 
     def dense(self, rate: float, seed: int, *, model: bool = False) -> Path:
         """The dense model, fine-tuned."""
         recipe = self.rung.recipe(self.task, seed, f"finetune.training.learning_rate={rate}")
-        folder = self.folder / "dense" / f"rate-{rate:g}-seed-{seed}"
+        folder = self.place("dense", 0.0, rate, seed)
         run_stage("finetune", recipe, {"dense": str(self.rung.pretrained / "dense")}, folder, model=model)
         return folder
 
@@ -204,9 +229,9 @@ class TaskRun:
         own = variant_overrides(variant, sparsity, self.steps(recipe, teacher))
         recipe = self.rung.recipe(self.task, seed, f"transfer.training.learning_rate={rate}", *own)
         inputs = {"sparse": str(self.rung.start(variant, sparsity)), "task_teacher": str(teacher)}
-        if variant == "no_transfer_distillation":
+        if variant in LABELS_ALONE:
             del inputs["task_teacher"]
-        folder = self.folder / f"{variant}-{sparsity:g}" / f"rate-{rate:g}-seed-{seed}"
+        folder = self.place(variant, sparsity, rate, seed)
         run_stage("transfer", recipe, inputs, folder, model=model)
         return folder
 
@@ -214,7 +239,7 @@ class TaskRun:
         """The sparse model of `prune_once`, quantized."""
         start = self.sparse("prune_once", sparsity, self.search("prune_once", sparsity)["chosen"], seed, model=True)
         recipe = self.rung.recipe(self.task, seed, f"quantize.training.learning_rate={rate}")
-        folder = self.folder / f"prune_once_int8-{sparsity:g}" / f"rate-{rate:g}-seed-{seed}"
+        folder = self.place("prune_once_int8", sparsity, rate, seed)
         inputs = {"task_model": str(start), "task_teacher": str(self.teacher())}
         run_stage("quantize", recipe, inputs, folder, model=model)
         return folder
@@ -229,16 +254,12 @@ class TaskRun:
 
     def search(self, variant: str, sparsity: float) -> dict[str, Any]:
         """The rate of a variant, by RULE, and what it was chosen from; kept, so that it is chosen once."""
-        if self.rung.search_once and variant != "dense":
+        if self.rung.search_once and sparsity:
             sparsity = self.rung.sparsities()[0]
-        kept = self.folder / f"rate-of-{variant}-{sparsity:g}.json"
-        grid = self.rung.int8_rates if variant.endswith("int8") else self.rung.rates
-        settings = {"grid": list(grid), "overrides": list(self.rung.overrides), "seed": self.rung.seeds[0]}
-        settings |= {"steps": [self.rung.steps, self.rung.int8_steps], "extensions": self.rung.extensions}
-        if kept.exists():
-            found = dict(json.loads(kept.read_text(encoding="utf-8")))
-            if found["settings"] == settings:
-                return found
+        found = self.searched(variant, sparsity)
+        if found is not None:
+            return found
+        grid, settings, kept = self._grid(variant), self._search_settings(variant), self._rate_file(variant, sparsity)
         factor = grid[1] / grid[0] if len(grid) > 1 else 1.0
         scores: dict[float, float] = {}
         wanted, extended = list(grid), 0
@@ -261,11 +282,37 @@ class TaskRun:
             drop_model(self.model(variant, sparsity, rate, self.rung.seeds[0]))
         return found
 
+    def searched(self, variant: str, sparsity: float) -> dict[str, Any] | None:
+        """What `search` has found already, in the same search."""
+        if self.rung.search_once and sparsity:
+            sparsity = self.rung.sparsities()[0]
+        kept = self._rate_file(variant, sparsity)
+        found = dict(json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else {}
+        return found if found.get("settings") == self._search_settings(variant) else None
+
+    def _rate_file(self, variant: str, sparsity: float) -> Path:
+        return self.folder / f"rate-of-{variant}-{sparsity:g}.json"
+
+    def _grid(self, variant: str) -> tuple[float, ...]:
+        return self.rung.int8_rates if variant.endswith("int8") else self.rung.rates
+
+    def _search_settings(self, variant: str) -> dict[str, Any]:
+        rung = self.rung
+        settings = {"grid": list(self._grid(variant)), "overrides": rung.overrides_on(self.task), "seed": rung.seeds[0]}
+        return settings | {"steps": [rung.steps, rung.int8_steps], "extensions": rung.extensions}
+
+    def is_finished(self, variant: str, sparsity: float) -> bool:
+        """Whether the rate is chosen, and every seed trained and measured."""
+        found = self.searched(variant, sparsity)
+        return found is not None and all(
+            has_metrics(self.place(variant, sparsity, found["chosen"], seed)) for seed in self.rung.seeds
+        )
+
     def held_out(self, folder: Path) -> float:
         """The metric on what is held out of training."""
         record = read_record(folder)
         assert record is not None
-        return float(record.results["validation"][self.chosen_by])
+        return float(record.results["validation"][self.metric])
 
     def steps(self, recipe: Recipe, teacher: Path) -> int:
         """Optimizer steps of the transfer stage."""
@@ -286,6 +333,9 @@ class TaskRun:
             for sparsity in self.rung.sparsities_of(variant):
                 if not self.rung.has_start(variant, sparsity):
                     logging.warning("%s at %g: its pre-trained model is not there, left out", variant, sparsity)
+                    continue
+                if self.rung.finished_only and not self.is_finished(variant, sparsity):
+                    logging.warning("%s: %s at %g is not finished, left out", self.task, variant, sparsity)
                     continue
                 rates[f"{variant}-{sparsity:g}"] = found = self.search(variant, sparsity)
                 for seed in self.rung.seeds:
@@ -342,8 +392,8 @@ def tasks_there(data_dir: Path) -> list[str]:
     return found
 
 
-def main() -> None:
-    """Measure what is asked for, and write one JSON file."""
+def parsed() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pretrained", type=Path, required=True, help="folder of the pre-trained models")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the tasks' files")
@@ -362,11 +412,20 @@ def main() -> None:
     parser.add_argument("--train_examples", type=int, help="of each task at most; by default all")
     parser.add_argument("--partial", default=None, help="what is cut short, for readers")
     parser.add_argument("--set", dest="overrides", nargs="*", default=[], help="KEY=VALUE of every recipe")
+    parser.add_argument(
+        "--set_of", nargs="+", action="append", default=[], metavar=("TASK", "KEY=VALUE"), help="the same, of one task"
+    )
     parser.add_argument("--work_dir", type=Path, default=Path("runs/task_ladder"))
+    parser.add_argument("--finished_only", action="store_true", help="leave out variants that are not finished")
     parser.add_argument("--model", default="BERT-tiny", help="the model's name for readers")
     parser.add_argument("--pretraining", default="", help="one sentence on its pre-training, for readers")
     parser.add_argument("--output", type=Path, default=Path("results/task_ladder.json"))
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure what is asked for, and write one JSON file."""
+    arguments = parsed()
     from pruneofa.cli.output import quiet_libraries
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -385,6 +444,8 @@ def main() -> None:
         arguments.steps,
         arguments.int8_steps,
         arguments.train_examples,
+        {task: tuple(overrides) for task, *overrides in arguments.set_of},
+        arguments.finished_only,
     )
     document: dict[str, Any] = {
         "what": "a sparse pre-trained model on several tasks, beside baselines at equal sparsity and fine-tuning steps",
@@ -393,12 +454,13 @@ def main() -> None:
         "pretraining": arguments.pretraining,
         "recipe": Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"),
         "overrides": arguments.overrides,
+        "overrides_of": rung.overrides_of,
         "seeds": arguments.seeds,
         "rule": RULE.format(
             where="the lowest sparsity" if rung.search_once else "each sparsity",
             what="seeds and sparsities" if rung.search_once else "seeds",
             seed=arguments.seeds[0],
-            extensions=rung.extensions,
+            extended=EXTENDED.format(extensions=rung.extensions) if rung.extensions else NOT_EXTENDED,
         ),
         "partial": arguments.partial,
         "steps": {"task": rung.steps, "int8": rung.int8_steps},

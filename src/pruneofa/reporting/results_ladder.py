@@ -17,6 +17,8 @@ from pruneofa.reporting.units import MISSING
 
 LADDER_NAMES = {
     "dense": "dense",
+    "dense_distilled": "control: dense, trained as the sparse ones, from the teacher",
+    "dense_labels": "control: dense, trained as the sparse ones, from labels alone",
     "prune_once": "pruned once",
     "prune_once_int8": "pruned once, int8",
     "prune_while_finetuning": "baseline: pruned while fine-tuning",
@@ -29,6 +31,14 @@ LADDER_NAMES = {
 
 _DRAWN = ("prune_once", "prune_once_int8", "prune_while_finetuning", "no_pretraining_distillation")
 _RECOVERED = ("prune_once", "prune_once_int8", "prune_while_finetuning")
+_DENSE = ("dense", "dense_labels", "dense_distilled")
+_STEPS = (
+    ("the zeros, both from the teacher", "dense_distilled", "prune_once"),
+    ("the zeros, both from labels alone", "dense_labels", "no_transfer_distillation"),
+    ("the teacher in place of labels, both dense", "dense_labels", "dense_distilled"),
+    ("the teacher in place of labels, both sparse", "no_transfer_distillation", "prune_once"),
+)
+"""What changes, between which two variants that differ in nothing else."""
 
 
 def _figures(task: Mapping[str, Any], variant: str, sparsity: float) -> dict[str, Any] | None:
@@ -52,7 +62,8 @@ def _rows(document: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _labels(document: Mapping[str, Any]) -> list[str]:
     return [
-        f"{task['label']}, {task['metric'].replace('_', ' ')}{' (partial data)' if task.get('partial') else ''}"
+        f"{task['label']}, {'F1' if task['metric'] == 'f1' else task['metric'].replace('_', ' ')}"
+        f"{' (partial data)' if task.get('partial') else ''}"
         for task in document["tasks"].values()
     ]
 
@@ -73,7 +84,7 @@ def _ladder(documents: Documents) -> Drawing:
 
 
 def _recovery(documents: Documents) -> Drawing:
-    """What sparse models keep of the dense one's metric, on every task."""
+    """What sparse models keep of the metric of the better dense model that learned from labels, on every task."""
     ((name, document),) = documents.items()
     tasks = list(document["tasks"].values())
     rows, bars = [], []
@@ -92,10 +103,40 @@ def _recovery(documents: Documents) -> Drawing:
 
 def _kept(task: Mapping[str, Any], variant: str, sparsity: float) -> tuple[float, float] | None:
     """Mean over the dense mean, and the spread of that from the sparse models' seeds."""
-    dense, sparse = _figures(task, "dense", 0.0), _figures(task, variant, sparsity)
-    if dense is None or sparse is None or not dense["mean"]:
+    of_dense = [figures for name in ("dense", "dense_labels") if (figures := _figures(task, name, 0.0)) is not None]
+    dense = max((figures["mean"] for figures in of_dense), default=0.0)
+    sparse = _figures(task, variant, sparsity)
+    if sparse is None or not dense:
         return None
-    return sparse["mean"] / dense["mean"], (sparse["standard_deviation"] or 0.0) / dense["mean"]
+    return sparse["mean"] / dense, (sparse["standard_deviation"] or 0.0) / dense
+
+
+def _gap(documents: Documents) -> Drawing:
+    """What the zeros cost and what the teacher does, each with all else equal: points, seed by seed."""
+    (document,) = documents.values()
+    tasks, rows = list(document["tasks"].values()), []
+    for sparsity in sorted({sparsity for _, sparsity in _rows(document)}):
+        for said, one, other in _STEPS:
+            steps = [_step(task, one, other, sparsity) for task in tasks]
+            if any(steps):
+                rows.append([said, f"{100 * sparsity:.0f}", *(MISSING if step is None else step for step in steps)])
+    labels = [f"{task['label']}, points" for task in tasks]
+    return Drawing(markdown_table((["what changes", "sparsity %", *labels], rows)))
+
+
+def _step(task: Mapping[str, Any], one: str, other: str, sparsity: float) -> str | None:
+    """`other` at this sparsity less `one`, over the seeds that both have: mean, and sample standard deviation."""
+    scores: dict[str, dict[int, float]] = {one: {}, other: {}}
+    wanted = {one: 0.0 if one in _DENSE else sparsity, other: sparsity}
+    for run in task["runs"]:
+        if wanted.get(run["variant"]) == run["sparsity"]:
+            scores[run["variant"]][run["seed"]] = run["metrics"][task["metric"]]
+    seeds = sorted(scores[one].keys() & scores[other].keys())
+    if not seeds:
+        return None
+    figures = spread([scores[other][seed] - scores[one][seed] for seed in seeds])
+    deviation = figures["standard_deviation"]
+    return f"{100 * figures['mean']:+.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
 def _zeros(documents: Documents) -> Drawing:
@@ -154,9 +195,14 @@ def _notes(document: Mapping[str, Any]) -> str:
             f"{task['label']}: {counts['train']:,} training examples{held}, {counts['evaluation']:,} to report "
             f"on.{partial}"
         )
-    lines.append(f"Seeds {', '.join(map(str, document['seeds']))}; ± is their sample standard deviation.")
+    seeds = ", ".join(map(str, document["seeds"]))
+    lines.append(
+        f"Seeds {seeds}; ± is their sample standard deviation."
+        if len(document["seeds"]) > 1
+        else f"Seed {seeds} alone, so the spread is not known."
+    )
     lines.append(document["rule"])
     return "\n\n".join(["- " + line for line in lines]).replace("\n\n- ", "\n- ") + f"\n\n{made_by(document)}"
 
 
-VIEWS: Mapping[str, View] = {"ladder": _ladder, "recovery": _recovery, "zeros": _zeros}
+VIEWS: Mapping[str, View] = {"ladder": _ladder, "recovery": _recovery, "gap": _gap, "zeros": _zeros}
