@@ -6,8 +6,9 @@ INSTALLED := $(VENV)/.installed
 # The engine is compiled when the package is installed, so it is installed again when a source of it changes.
 ENGINE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name CMakeLists.txt)
 ENGINE_TESTS := -DPRUNEOFA_BINDING=OFF -DPRUNEOFA_TESTS=ON
+MINUTES := 30
 
-.PHONY: install demo demo-tiny test lint bench results engine-test engine-sanitize engine-arm clean
+.PHONY: install demo demo-tiny test lint bench results engine-test engine-sanitize engine-arm engine-fuzz clean
 
 install: $(INSTALLED)
 
@@ -61,6 +62,12 @@ engine-arm:
 	  '-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu;-cpu;max'
 	cmake --build build/engine-arm
 	ctest --test-dir build/engine-arm --output-on-failure
+
+engine-fuzz: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt nanobind
+	cmake -S csrc -B build/engine-fuzz -DPRUNEOFA_SANITIZER=address,undefined -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	cmake --build build/engine-fuzz
+	$(BIN)/python benchmarks/engine_fuzz.py --minutes $(MINUTES) --native build/engine-fuzz/binding/_native.*.so --output results/engine_fuzz.json
 
 clean:
 	rm -rf $(VENV) build dist
