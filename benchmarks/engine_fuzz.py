@@ -93,6 +93,8 @@ def fuzz(args: argparse.Namespace, seeds: Path) -> list[dict[str, Any]]:
             with args.journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")
         cases, faults = sum(r["cases"] for r in results), sum(len(r["faults"]) for r in results)
+        for fault in result["faults"]:
+            print(f"case {fault['case']}: {fault['error']}", file=sys.stderr)
         print(f"{spent / 60:.1f} minutes, {cases:,} cases, {faults} faults", file=sys.stderr, flush=True)
     return results
 
@@ -100,7 +102,6 @@ def fuzz(args: argparse.Namespace, seeds: Path) -> list[dict[str, Any]]:
 def chunk(args: argparse.Namespace, seeds: Path, first: int) -> dict[str, Any]:
     """The result of up to CHUNK cases in one child."""
     progress = seeds / "progress"
-    progress.write_text(str(first), encoding="utf-8")
     process = start(args, seeds, first, CHUNK)
     seen, since = "", time.monotonic()
     while process.poll() is None:
@@ -129,6 +130,7 @@ def start(args: argparse.Namespace, seeds: Path, first: int, cases: int, *, show
             for name in PRELOADED
         ]
         environment |= {"LD_PRELOAD": " ".join(path.strip() for path in found), **OPTIONS}
+    (seeds / "progress").write_text(str(first), encoding="utf-8")
     (seeds / "result").write_text(json.dumps({"counts": {}, "faults": []}), encoding="utf-8")
     command = [sys.executable, str(Path(__file__)), "--child", str(first), str(cases), str(seeds)]
     if args.native is not None:

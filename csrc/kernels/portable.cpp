@@ -118,7 +118,7 @@ void all_scores(const Attention& call, float* scores, float* maxima) {
       if (call.lane_begin != nullptr && (lane < call.lane_begin[key] || lane >= call.lane_end[key])) {
         row[lane] = -3.4028235e38f;
       }
-      maxima[lane] = larger(maxima[lane], row[lane]);
+      maxima[lane] = larger(row[lane], maxima[lane]);  // in this order: what is no number is passed over
     }
   }
 }

@@ -146,6 +146,30 @@ PRUNEOFA_TEST(sequences_in_one_panel_see_only_themselves) {
   }
 }
 
+// A score that is no number (from a hostile model) neither hides a greater one nor is weighed itself.
+PRUNEOFA_TEST(scores_that_are_no_number_are_passed_over) {
+  Head head(16, 20, 11);
+  for (uint32_t lane = 0; lane < kLanes; ++lane) {
+    head.bias[0 * kLanes + lane] = 1000;
+    head.bias[3 * kLanes + lane] = NAN;
+  }
+  std::vector<const Kernels*> all = fast_kernels();
+  all.push_back(&portable_kernels());
+  for (const Kernels* kernels : all) {
+    for (const Mode mode : {kIntegers, kIntegerScores, kFloat}) {
+      std::vector<float> context(16 * kLanes);
+      run(*kernels, make_call(head, mode, 0, true), nullptr, context.data());
+      for (uint32_t row = 0; row < 16; ++row) {
+        const float value = mode == kIntegers ? 0.02f * static_cast<float>(head.value[row * kLanes] - 140)
+                                              : head.value_values[row * kLanes];
+        for (uint32_t lane = 0; lane < head.tokens; ++lane) {
+          check(std::fabs(context[row * kLanes + lane] - value) < 1e-5f, std::string(kernels->name) + ", context");
+        }
+      }
+    }
+  }
+}
+
 // The portable kernel against softmax in double precision.
 PRUNEOFA_TEST(portable_attention_equals_softmax) {
   const Head head(16, 70, 9);

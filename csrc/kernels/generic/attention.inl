@@ -138,7 +138,7 @@ PRUNEOFA_INLINE void keep_scores(const AttentionPlan<R>& plan, uint32_t key, uin
       const I number = R::counting() + static_cast<int32_t>(lane + v * R::lanes);
       x = ((number >= begin) & (number < end)) ? x : F{} - 3.4028235e38f;
     }
-    maxima[v] = larger<F>(maxima[v], x);
+    maxima[v] = larger<F>(x, maxima[v]);  // in this order: a score that is no number is passed over
     store(scores + v * R::lanes, x);
   }
 }
