@@ -4,7 +4,7 @@
     python benchmarks/engine_fuzz.py --minutes 30 --native BUILD/_native.so --output results/engine_fuzz.json
     python benchmarks/engine_fuzz.py --case 12345                    # one case, with its traceback
 
-With --native a module that was built with sanitizers takes the place of the installed one; `make engine-fuzz` builds it.
+With --native a module that was built with sanitizers takes the place of the installed one (`make engine-fuzz`).
 
 Cases are numbered; a number decides everything about its case. Children run them, and write down each number before it
 begins, so that a child that dies or hangs costs one case, which is then a fault. Four families: `.pofa` files of both

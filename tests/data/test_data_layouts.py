@@ -13,7 +13,7 @@ from pruneofa.data.splitting import article_lists, hold_out
 from pruneofa.data.task_config import TaskConfig
 from pruneofa.data.task_presets import PRESETS
 from pruneofa.data.task_rows import columns_of, read_evaluation_rows, read_task_rows
-from pruneofa.data.tasks import load_task
+from pruneofa.data.tasks import load_evaluations, load_task
 from pruneofa.errors import ConfigurationError, DataError
 
 DATA_DIR = os.environ.get("PRUNEOFA_DATA_DIR")
@@ -246,6 +246,20 @@ class TestConfig:
             ConfigurationError, match=r"task\.metric is 'pearson', but the task is classification; allowed: a"
         ):
             load_task(TaskConfig(train=path, evaluation=path, metric="pearson"), bert_tokenizer)
+
+    def test_questions_are_longer_without_being_named_as_such(self, write, bert_tokenizer):
+        path = write("own.json", squad_text("one").replace("is good", "is good" + " film" * 500))
+        split = {"train": path, "evaluation": path}
+        data = load_task(TaskConfig(**split), bert_tokenizer, 512)
+        assert data.kind == "question_answering" and data.train.lengths.max() == 384
+        evaluations = load_evaluations(TaskConfig(**split), "question_answering", bert_tokenizer, None, 512)
+        assert evaluations["evaluation"].lengths.max() == 384
+        given = load_task(TaskConfig(**split, max_length=256), bert_tokenizer, 512)
+        assert given.train.lengths.max() == 256
+        with pytest.raises(DataError, match="max_length is 384, but the model takes at most 300 tokens"):
+            load_task(TaskConfig(**split), bert_tokenizer, 300)
+        texts = write("t.csv", "text,label\na" + " film" * 500 + ",0\nb,1\n")
+        assert load_task(TaskConfig(train=texts, evaluation=texts), bert_tokenizer).train.lengths.max() == 128
 
     def test_columns_are_those_of_the_form_at_hand(self):
         from pruneofa.data.rows import Row

@@ -207,6 +207,16 @@ def test_samples_are_a_function_of_the_seed_and_leave_labels_out(small_world: An
     assert "labels" in sample_batches(dataset, 20, 8, 0, seed=1, targets=("labels",))[0]
 
 
+def test_questions_calibrate_beside_their_texts(small_world: Any, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(small_world.model)
+    rows = tmp_path / "questions.jsonl"
+    rows.write_text(json.dumps({"question": "was it good", "context": "the film " * 300}) + "\n")
+    first = read_texts(str(rows), None, tokenizer, 512)[0]
+    assert len(first["input_ids"]) == 384 and list(first["input_ids"]).count(tokenizer.sep_token_id) == 2
+    task = load_recipe(str(small_world.recipe)).task  # gives a length
+    assert len(read_texts(str(rows), task, tokenizer, 512)[0]["input_ids"]) == 16
+
+
 def test_a_calibrated_recipe_needs_no_teacher(small_world: Any) -> None:
     settings = ["finetune=null", "transfer.distillation=null"]
     with pytest.raises(ConfigurationError, match=r"quantize\.distillation: is on, but without the section finetune"):

@@ -1,13 +1,13 @@
 """Settings of a task: where its data is, what its columns mean, and what it is judged by."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from pruneofa.data.metrics import METRICS, TaskKind
-from pruneofa.data.task_presets import PRESETS
+from pruneofa.data.task_presets import PRESETS, QUESTIONS_LENGTH
 from pruneofa.errors import ConfigurationError
 
 __all__ = ["QuestionAnsweringConfig", "Source", "TaskConfig"]
@@ -93,7 +93,7 @@ class TaskConfig(BaseModel):
     max_length: int = Field(
         default=128,
         ge=8,
-        description="Longest example in tokens; longer ones are cut (question answering, named as such: default 384)",
+        description="Longest example in tokens; longer ones are cut (default for questions on texts: 384)",
     )
     question_answering: QuestionAnsweringConfig = Field(default_factory=QuestionAnsweringConfig)
     metric: Literal["accuracy", "f1", "matthews", "pearson", "spearman", "exact_match"] | None = Field(
@@ -110,7 +110,7 @@ class TaskConfig(BaseModel):
             return data
         preset = PRESETS.get(str(data.get("task_name")))
         if preset is None:
-            return {"max_length": 384, **data} if data.get("kind") == "question_answering" else data
+            return {"max_length": QUESTIONS_LENGTH, **data} if data.get("kind") == "question_answering" else data
         named = any(data.get(key) is not None for key in ("train", "evaluation", "data_dir"))
         return {**preset.settings, **({} if named else preset.hub), **data}
 
@@ -150,6 +150,12 @@ class TaskConfig(BaseModel):
         if value is not None and kind != "auto" and value not in METRICS[kind]:
             raise ValueError(f"is {value!r}; allowed for {kind}: {', '.join(METRICS[kind])}")
         return value
+
+    def settled(self, kind: TaskKind) -> Self:
+        """This task, of a kind that its rows or its model told: questions on texts get their own default length."""
+        if kind != "question_answering" or "max_length" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"max_length": QUESTIONS_LENGTH})
 
     def metric_of(self, kind: TaskKind) -> str:
         """The metric that the task is judged by, when it is of this kind.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["PRESETS", "Columns", "Preset"]
+__all__ = ["PRESETS", "QUESTIONS_LENGTH", "Columns", "Preset"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,10 @@ def _squad(name: str) -> dict[str, Any]:
     return {"train": f"hub:rajpurkar/{name}:train", "evaluation": f"hub:rajpurkar/{name}:validation"}
 
 
-_ANSWERS = {"kind": "question_answering", "metric": "f1", "max_length": 384}
+QUESTIONS_LENGTH = 384
+"""Longest example of questions on texts, in tokens, where none is given: that of the paper's SQuAD rows."""
+
+_ANSWERS = {"kind": "question_answering", "metric": "f1", "max_length": QUESTIONS_LENGTH}
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {

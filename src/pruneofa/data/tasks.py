@@ -72,10 +72,11 @@ def load_task(
         DataError: `max_length` over the model's limit; a faulty or empty source; a missing column or label; fewer than
             two classes in training; a label in evaluation that training does not have; no answer in its context.
     """
-    check_max_length(config.max_length, model_max_length)
     config = located(config)
     rows = read_task_rows(config)
     kind = kind_of_rows(config, rows.train)
+    config = config.settled(kind)
+    check_max_length(config.max_length, model_max_length)
     config.metric_of(kind)
     dropped = {split: dict(reasons) for split, reasons in rows.dropped.items()}
     held = {"validation": rows.validation} if rows.validation else {}
@@ -132,9 +133,10 @@ def load_evaluations(
     Raises:
         DataError: as `load_task`; a label that is not among `label_names`; the task is of another kind.
     """
-    check_max_length(config.max_length, model_max_length)
     if config.kind not in ("auto", kind):
         raise DataError(f"the model was trained for {kind}, but the task {config.task_name!r} is {config.kind}")
+    config = config.settled(kind)
+    check_max_length(config.max_length, model_max_length)
     rows, _ = read_evaluation_rows(located(config))
     return {name: _encode_evaluation(part, kind, label_names, tokenizer, config) for name, part in rows.items()}
 

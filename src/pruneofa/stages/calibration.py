@@ -12,6 +12,7 @@ from pruneofa.data.randomness import Purpose, generator
 from pruneofa.data.rows import text_value
 from pruneofa.data.sources import read_rows
 from pruneofa.data.task_config import TaskConfig
+from pruneofa.data.task_presets import QUESTIONS_LENGTH
 from pruneofa.errors import DataError
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -50,20 +51,26 @@ def read_texts(
 
     Args:
         source: as of `read_rows`.
-        task: names the columns and the longest example; without one: the column text, 128 tokens.
+        task: names the columns and the longest example; without one: the column text, 128 tokens, or of rows with the
+            columns question and context these two, 384 tokens.
         tokenizer: the model's.
         model_max_length: longest sequence that the model takes, in tokens.
 
     Raises:
         DataError: a source that is missing, faulty or empty, or lacks a column.
     """
-    column = (task.text_column if task is not None else None) or "text"
-    pair = task.text_pair_column if task is not None else None
-    limit = min(task.max_length if task is not None else _DEFAULT_LENGTH, model_max_length or 2**31)
-    texts: Texts = [  # type: ignore[assignment]  # all texts or all pairs
-        text_value(row, column) if pair is None else (text_value(row, column), text_value(row, pair))
-        for row in read_rows(source)
-    ]
-    if not texts:
+    rows = list(read_rows(source))
+    if not rows:
         raise DataError(f"the source {source!r} holds no text; calibration needs some")
-    return encode_texts(texts, np.zeros(len(texts), dtype=np.int64), tokenizer, limit)
+    column = task.text_column if task is not None else None
+    pair = task.text_pair_column if task is not None else None
+    if column is None and {"question", "context"} <= rows[0].keys():
+        column, pair = "question", "context"
+        length = task.settled("question_answering").max_length if task is not None else QUESTIONS_LENGTH
+    else:
+        column = column or "text"
+        length = task.max_length if task is not None else _DEFAULT_LENGTH
+    texts: Texts = [  # type: ignore[assignment]  # all texts or all pairs
+        text_value(row, column) if pair is None else (text_value(row, column), text_value(row, pair)) for row in rows
+    ]
+    return encode_texts(texts, np.zeros(len(texts), dtype=np.int64), tokenizer, min(length, model_max_length or 2**31))
