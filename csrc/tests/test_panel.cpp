@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 
 #include "base/buffer.hpp"
@@ -121,6 +122,33 @@ PRUNEOFA_TEST(activations_give_the_same_bits_close_to_the_exact_ones) {
       if (activation == Activation::kTanh) exact = std::tanh(x);
       check(std::fabs(expected[i] - exact) <= 4e-7 * (1 + std::fabs(x)),
             "activation of " + std::to_string(x) + " is " + std::to_string(expected[i]));
+    }
+  }
+}
+
+// A NaN would become another level with each instruction set.
+PRUNEOFA_TEST(activations_of_infinities_are_their_limits) {
+  std::vector<const Kernels*> all = fast_kernels();
+  all.push_back(&portable_kernels());
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const struct {
+    Activation activation;
+    float below, above;
+  } kLimits[] = {{Activation::kNone, -kInfinity, kInfinity},
+                 {Activation::kGelu, 0, kInfinity},
+                 {Activation::kGeluTanh, 0, kInfinity},
+                 {Activation::kRelu, 0, kInfinity},
+                 {Activation::kTanh, -1, 1}};
+  for (const Kernels* kernels : all) {
+    for (const auto& [activation, below, above] : kLimits) {
+      std::vector<float> values(64);
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = i % 2 == 0 ? -kInfinity : kInfinity;
+      kernels->activate(values.data(), values.size(), activation);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const float limit = i % 2 == 0 ? below : above;
+        check(values[i] == limit || std::fabs(values[i] - limit) < 1e-6f,
+              std::string(kernels->name) + ", limit " + std::to_string(limit) + " is " + std::to_string(values[i]));
+      }
     }
   }
 }

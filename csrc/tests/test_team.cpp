@@ -75,51 +75,91 @@ PRUNEOFA_TEST(teams_come_and_go) {
 }
 
 #if defined(__linux__)
-cpu_set_t cores_of(std::thread& thread) {
+cpu_set_t only(int core) {
   cpu_set_t cores;
-  check_equal(pthread_getaffinity_np(thread.native_handle(), sizeof(cores), &cores), 0, "pthread_getaffinity_np");
+  CPU_ZERO(&cores);
+  CPU_SET(core, &cores);
   return cores;
 }
 
-PRUNEOFA_TEST(helpers_keep_off_the_callers_core_unless_somebody_placed_them) {
-  cpu_set_t before;
-  check_equal(sched_getaffinity(0, sizeof(before), &before), 0, "sched_getaffinity");
-  const int core = sched_getcpu();
-  cpu_set_t alone, rest = before;
-  CPU_ZERO(&alone);
-  CPU_SET(core, &alone);
-  CPU_CLR(core, &rest);
-  std::atomic<bool> ending{false};
-  std::vector<std::thread> helpers;
-  for (int i = 0; i < 2; ++i) {
-    helpers.emplace_back([&ending] {
-      while (!ending) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    });
+// This thread's cores, given back at the end, also after a check that failed.
+class Cores {
+ public:
+  Cores() { check_equal(sched_getaffinity(0, sizeof(all_), &all_), 0, "sched_getaffinity"); }
+  ~Cores() { sched_setaffinity(0, sizeof(all_), &all_); }
+  const cpu_set_t& all() const { return all_; }
+  static void stay_on(const cpu_set_t& cores) { sched_setaffinity(0, sizeof(cores), &cores); }
+
+ private:
+  cpu_set_t all_;
+};
+
+// Threads that sleep until the end of this object.
+class Sleepers {
+ public:
+  explicit Sleepers(int count) {
+    for (int i = 0; i < count; ++i) {
+      threads.emplace_back([this] {
+        while (!ending_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      });
+    }
   }
-  Placement placement;
-  sched_setaffinity(0, sizeof(alone), &alone);  // so that this thread stays where it is
-  placement.keep_off(helpers);
-  const bool can_keep_off = CPU_COUNT(&rest) > 0;
-  for (std::thread& helper : helpers) {
-    const cpu_set_t found = cores_of(helper);
-    check(CPU_EQUAL(&found, can_keep_off ? &rest : &before), "the helpers' cores");
+  ~Sleepers() {
+    ending_ = true;
+    for (std::thread& thread : threads) thread.join();
   }
-  if (can_keep_off) {
-    // One is placed by somebody else, and this thread moves: nothing is touched any more.
-    int other = 0;
-    while (!CPU_ISSET(other, &rest)) ++other;
-    cpu_set_t elsewhere;
-    CPU_ZERO(&elsewhere);
-    CPU_SET(other, &elsewhere);
-    pthread_setaffinity_np(helpers[0].native_handle(), sizeof(alone), &alone);
-    sched_setaffinity(0, sizeof(elsewhere), &elsewhere);
-    placement.keep_off(helpers);
-    const cpu_set_t first = cores_of(helpers[0]), second = cores_of(helpers[1]);
-    check(CPU_EQUAL(&first, &alone) && CPU_EQUAL(&second, &rest), "cores that somebody else chose");
+  bool may_run_on(std::size_t i, const cpu_set_t& cores) {
+    cpu_set_t found;
+    check_equal(pthread_getaffinity_np(threads[i].native_handle(), sizeof(found), &found), 0, "pthread_getaffinity_np");
+    return CPU_EQUAL(&found, &cores);
   }
-  sched_setaffinity(0, sizeof(before), &before);
-  ending = true;
-  for (std::thread& helper : helpers) helper.join();
+
+  std::vector<std::thread> threads;
+
+ private:
+  std::atomic<bool> ending_{false};
+};
+
+PRUNEOFA_TEST(helpers_keep_off_the_callers_core_where_each_has_another) {
+  for (const int count : {1, 2, 5}) {
+    Cores mine;
+    Sleepers helpers(count);
+    Placement placement;
+    for (int core = 0, moves = 0; core < CPU_SETSIZE && moves < 3; ++core) {
+      if (!CPU_ISSET(core, &mine.all())) continue;
+      ++moves;
+      Cores::stay_on(only(core));
+      placement.keep_off(helpers.threads);
+      cpu_set_t rest = mine.all();
+      CPU_CLR(core, &rest);
+      for (int i = 0; i < count; ++i) {
+        check(helpers.may_run_on(i, CPU_COUNT(&rest) >= count ? rest : mine.all()), "the helpers' cores");
+      }
+    }
+  }
+}
+
+PRUNEOFA_TEST(helpers_that_somebody_placed_are_left_alone) {
+  for (const int count : {1, 2}) {
+    Cores mine;
+    if (CPU_COUNT(&mine.all()) <= count) continue;
+    int core = 0;
+    while (!CPU_ISSET(core, &mine.all())) ++core;
+    int other = core + 1;
+    while (!CPU_ISSET(other, &mine.all())) ++other;
+    Sleepers helpers(count);
+    Placement placement;
+    Cores::stay_on(only(core));
+    placement.keep_off(helpers.threads);
+    const cpu_set_t chosen = only(core);
+    pthread_setaffinity_np(helpers.threads[0].native_handle(), sizeof(chosen), &chosen);
+    for (const int place : {other, core}) {
+      Cores::stay_on(only(place));
+      placement.keep_off(helpers.threads);
+      check(helpers.may_run_on(0, chosen), "the core that somebody chose");
+      for (int i = 1; i < count; ++i) check(helpers.may_run_on(i, mine.all()), "the others have all cores again");
+    }
+  }
 }
 #endif
 

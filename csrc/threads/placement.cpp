@@ -24,25 +24,38 @@ Placement::Placement() : state_(std::make_unique<State>()) {
   state_->given = state_->allowed;
 }
 
+namespace {
+
+bool may_run_on(std::thread& helper, const cpu_set_t& cores) {
+  cpu_set_t now;
+  return pthread_getaffinity_np(helper.native_handle(), sizeof(now), &now) == 0 && CPU_EQUAL(&now, &cores);
+}
+
+bool place(std::thread& helper, const cpu_set_t& cores) {
+  return pthread_setaffinity_np(helper.native_handle(), sizeof(cores), &cores) == 0;
+}
+
+}  // namespace
+
 void Placement::keep_off(std::vector<std::thread>& helpers) {
   if (state_ == nullptr) return;
   const int core = sched_getcpu();
   if (core < 0 || core >= CPU_SETSIZE || core == state_->core) return;
   cpu_set_t rest = state_->allowed;
   CPU_CLR(core, &rest);
-  bool is_ours = CPU_COUNT(&rest) != 0;
-  for (std::thread& helper : helpers) {
-    cpu_set_t now;
-    is_ours = is_ours && pthread_getaffinity_np(helper.native_handle(), sizeof(now), &now) == 0 &&
-              CPU_EQUAL(&now, &state_->given) &&
-              pthread_setaffinity_np(helper.native_handle(), sizeof(rest), &rest) == 0;
-  }
-  if (!is_ours) {
-    state_.reset();
+  if (static_cast<std::size_t>(CPU_COUNT(&rest)) < helpers.size()) return;
+  bool is_ours = true, is_placed = true;
+  for (std::thread& helper : helpers) is_ours = is_ours && may_run_on(helper, state_->given);
+  for (std::thread& helper : helpers) is_placed = is_placed && is_ours && place(helper, rest);
+  if (is_placed) {
+    state_->given = rest;
+    state_->core = core;
     return;
   }
-  state_->given = rest;
-  state_->core = core;
+  for (std::thread& helper : helpers) {
+    if (is_ours || may_run_on(helper, state_->given)) place(helper, state_->allowed);
+  }
+  state_.reset();
 }
 
 #else

@@ -18,7 +18,8 @@ class Placement {
   Placement& operator=(const Placement&) = delete;
 
   // Let `helpers` run where this object's maker could, but for the calling thread's core. Nothing is done where that
-  // leaves none, and nothing ever again once somebody else has decided where a helper runs.
+  // leaves fewer cores than helpers. Once somebody else has decided where one runs, the others get all cores back, and
+  // nothing is done ever again.
   void keep_off(std::vector<std::thread>& helpers);
 
  private:

@@ -44,7 +44,8 @@ PRUNEOFA_INLINE F gelu(F x) {
 template <class F, class I>
 PRUNEOFA_INLINE F gelu_tanh(F x) {
   const F inner = (x + 0.044715f * (x * x * x)) * 0.7978845608028654f;
-  return x * 0.5f * (1.0f + hyperbolic_tangent<F, I>(inner));
+  // Without the bound, minus infinity times 0 would be no number, of which each instruction set makes another level.
+  return larger<F>(x, F{} - 10.0f) * 0.5f * (1.0f + hyperbolic_tangent<F, I>(inner));
 }
 
 template <class F, class I>
