@@ -15,6 +15,8 @@ DATA-DIR holds `train.jsonl.xz` and `heldout.jsonl.xz`, JSON lines with `text`. 
 with its own corpus, too, where no folder is given (to train only):
 
     python benchmarks/pretrained_sparse.py --recipe demo --work_dir runs/pretrained_minilm --variants distilled-0.85
+
+`--set` changes the recipe; a work folder that begins as a copy of another's `corpus` and `dense` trains only what differs.
 """
 
 import argparse
@@ -72,7 +74,7 @@ def recipe_for(arguments: argparse.Namespace, overrides: list[str]) -> Recipe:
     if arguments.data_dir is not None:
         sources = json.dumps([str(arguments.data_dir / name) for name in arguments.train_files])
         text = [f"corpus.source={sources}"]
-    return load_recipe(str(arguments.recipe), [*text, f"seed={arguments.seed}", *overrides])
+    return load_recipe(str(arguments.recipe), [*text, f"seed={arguments.seed}", *arguments.set, *overrides])
 
 
 def train(name: str, overrides: list[str], arguments: argparse.Namespace) -> Path:
@@ -242,6 +244,7 @@ def main() -> None:
     parser.add_argument("--heldout_file", default="heldout.jsonl.xz", help="name in the data folder")
     parser.add_argument("--heldout_examples", type=int, help="evaluate on so many, evenly taken (default: all)")
     parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("pretrained_tiny.yaml"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the recipe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work_dir", type=Path, default=Path("runs/pretrained_tiny"))
     parser.add_argument("--variants", nargs="+", choices=list(variants()), help="train these only, and stop")
