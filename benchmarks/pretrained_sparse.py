@@ -16,7 +16,7 @@ with its own corpus, too, where no folder is given (to train only):
 
     python benchmarks/pretrained_sparse.py --recipe demo --work_dir runs/pretrained_minilm --variants distilled-0.85
 
-`--set` changes the recipe; a work folder that begins as a copy of another's `corpus` and `dense` trains only what differs.
+`--set` changes the recipe; a work folder that begins as a copy of another's `corpus` and `dense` trains what differs.
 """
 
 import argparse
