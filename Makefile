@@ -41,7 +41,7 @@ bench: install
 results: install
 	$(BIN)/python benchmarks/prune_once.py --search
 	$(BIN)/python benchmarks/prune_once.py --output results/demo.json
-	$(BIN)/pruneofa report results
+	$(BIN)/python benchmarks/draw_pages.py
 
 # The engine's C++ tests: plain; under sanitizers; for ARM, under emulation (g++-aarch64-linux-gnu, qemu-user).
 engine-test:

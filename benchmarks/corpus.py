@@ -26,7 +26,7 @@ from typing import Any
 from provenance import provenance
 
 from pruneofa.atomic import write_json
-from pruneofa.data.packaged import resolve_model
+from pruneofa.data.sources.packaged import resolve_model
 from pruneofa.machine import usable_cores
 
 FILES = ("train.jsonl.xz", "train_2.jsonl.xz")
@@ -159,7 +159,7 @@ def build(args: argparse.Namespace, text: Path, folder: Path, form: str) -> dict
     """Seconds and memory of a whole build."""
     from transformers import AutoTokenizer
 
-    from pruneofa.data.corpus import CorpusConfig, build_corpus
+    from pruneofa.data.pretraining.corpus import CorpusConfig, build_corpus
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(args.model))
     config = CorpusConfig(

@@ -31,16 +31,15 @@ from provenance import provenance
 from transformers import Trainer  # noqa: F401  (imported before any process is forked)
 
 from pruneofa.atomic import write_json
-from pruneofa.pipeline import STAGES
-from pruneofa.recipe import Recipe
-from pruneofa.recipe_files import recipe_with
+from pruneofa.recipe.document import Recipe
+from pruneofa.recipe.files import recipe_with
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.stages.execution import execute
-from pruneofa.stages.models import load_log
-from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
+from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, load_log
 from pruneofa.training import checkpoints
 from pruneofa.training.callback import SparseTrainingCallback
 from pruneofa.training.trainer import SparseTrainer
+from pruneofa.workflow.execution import execute
+from pruneofa.workflow.stage_list import STAGES
 
 PHASES = ("step", "re-selection", "checkpoint", "anywhere")
 DAMAGE_EVERY = 5

@@ -27,20 +27,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pages.engine_views import AUTHORS, EVERY_TOKEN, break_even_text
 from provenance import provenance
 
 from pruneofa import machine
 from pruneofa.atomic import write_json
+from pruneofa.benchmarking.bench import bench_model
 from pruneofa.benchmarking.competition import compete
 from pruneofa.benchmarking.config import BenchConfig
 from pruneofa.benchmarking.contestants import ENGINE, Contestant, Form
+from pruneofa.benchmarking.forms import prepare_model
 from pruneofa.benchmarking.inputs import shapes_of
 from pruneofa.benchmarking.verdict import break_even_sparsity
 from pruneofa.reporting.bench import TEXT_COLUMNS, bench_grid, bench_lines
-from pruneofa.reporting.results_engine import AUTHORS, EVERY_TOKEN, break_even_text
 from pruneofa.reporting.tables import markdown_table
-from pruneofa.stages.bench import bench_model
-from pruneofa.stages.bench_models import prepare_model
 
 SPARSITY = 0.9
 MAX_TOKENS = 2048

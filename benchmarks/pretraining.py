@@ -28,15 +28,15 @@ from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, 
 from transformers.utils import logging as transformers_logging
 
 from pruneofa.allocator import keep_freed_memory
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.atomic import write_json
-from pruneofa.data.corpus import CorpusConfig, build_corpus, load_corpus
-from pruneofa.data.masking import MaskedLanguageModelDataset
+from pruneofa.data.pretraining.corpus import CorpusConfig, build_corpus, load_corpus
+from pruneofa.data.pretraining.masking import MaskedLanguageModelDataset
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
+from pruneofa.models.loading import load_model, load_tokenizer
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.stages.models import load_model, load_tokenizer
 from pruneofa.training.config import TrainingConfig, training_arguments, uses_bfloat16
 from pruneofa.training.objectives import MaskedLanguageModeling
 from pruneofa.training.session import train_model

@@ -29,13 +29,13 @@ from typing import Any
 from provenance import provenance
 
 from pruneofa.atomic import write_json
-from pruneofa.pipeline import STAGES, STEPS
-from pruneofa.recipe import Recipe
-from pruneofa.recipe_files import load_recipe
+from pruneofa.recipe.document import Recipe
+from pruneofa.recipe.files import load_recipe
 from pruneofa.stages import compress
 from pruneofa.stages.evaluate import evaluate_model
-from pruneofa.stages.execution import execute
-from pruneofa.stages.record import read_record
+from pruneofa.workflow.execution import execute
+from pruneofa.workflow.record import read_record
+from pruneofa.workflow.stage_list import STAGES, STEPS
 
 VARIANTS = ("prune_once", "prune_while_finetuning", "lock_without_distillation")
 SEARCHED = VARIANTS[:2]

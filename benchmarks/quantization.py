@@ -19,14 +19,13 @@ from provenance import provenance
 
 from pruneofa.atomic import write_json
 from pruneofa.checkpoint.inspection import inspect_model
-from pruneofa.pipeline import STAGES
-from pruneofa.recipe import Recipe
-from pruneofa.recipe_files import load_recipe
-from pruneofa.stages.compress import compress_model
+from pruneofa.models.compressed import compress_model
+from pruneofa.recipe.document import Recipe, required_task
+from pruneofa.recipe.files import load_recipe
 from pruneofa.stages.evaluate import evaluate_model
-from pruneofa.stages.execution import execute
-from pruneofa.stages.record import StageRecord, read_record
-from pruneofa.stages.task_training import required_task
+from pruneofa.workflow.execution import execute
+from pruneofa.workflow.record import StageRecord, read_record
+from pruneofa.workflow.stage_list import STAGES
 
 CALIBRATED: dict[str, Any] = {"method": "calibration"}
 PER_TENSOR = {"weight_granularity": "per_tensor"}

@@ -19,18 +19,18 @@ from typing import Any
 
 from provenance import provenance
 
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.atomic import write_json
 from pruneofa.checkpoint.inspection import inspect_model
-from pruneofa.pipeline import STAGES
+from pruneofa.data.tasks.calibration import sample_batches
+from pruneofa.models.compressed import compress_model
 from pruneofa.quantization.steps import choose_steps, step_costs
-from pruneofa.recipe import Recipe
-from pruneofa.recipe_files import load_recipe
-from pruneofa.stages.calibration import sample_batches
-from pruneofa.stages.compress import compress_model
+from pruneofa.recipe.document import Recipe, required_task
+from pruneofa.recipe.files import load_recipe
 from pruneofa.stages.evaluate import evaluate_model
-from pruneofa.stages.execution import execute
-from pruneofa.stages.task_training import load_task_model, required_task
+from pruneofa.training.tasks import load_task_model
+from pruneofa.workflow.execution import execute
+from pruneofa.workflow.stage_list import STAGES
 
 AIM = 40.0  # times smaller than float32, in bytes of the encoder's weights
 PARTS = {"selection": "rotten_tomatoes:selection", "evaluation": "rotten_tomatoes:evaluation"}

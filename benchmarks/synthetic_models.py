@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
+from pruneofa.models.compressed import compress_model
+from pruneofa.models.saving import save_model
 from pruneofa.quantization.calibration import calibrate
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.qat import convert, prepare_qat
-from pruneofa.stages.compress import compress_model
-from pruneofa.stages.models import save_model
 
 SIZES: dict[str, dict[str, Any]] = {
     "bert-base": {},

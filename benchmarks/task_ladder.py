@@ -38,14 +38,14 @@ from ladder_parts import drop_model, has_metrics, metrics_of, part_of_task, run_
 from provenance import provenance
 
 from pruneofa.atomic import write_json
-from pruneofa.data.layouts import located
-from pruneofa.data.task_config import TaskConfig
+from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.layouts import located
 from pruneofa.errors import DataError
-from pruneofa.recipe import Recipe
-from pruneofa.recipe_files import load_recipe
-from pruneofa.reporting.published import published_rows
-from pruneofa.stages.models import load_log
-from pruneofa.stages.record import read_record
+from pruneofa.recipe.document import Recipe
+from pruneofa.recipe.files import load_recipe
+from pruneofa.recipe.published import published_rows
+from pruneofa.stage_folder import load_log
+from pruneofa.workflow.record import read_record
 
 RULE = (
     "Learning rates: each variant at {where} is trained with every rate of its grid, seed {seed}; the rate that is "

@@ -23,9 +23,9 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
 from pruneofa.allocator import keep_freed_memory
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.atomic import write_json
-from pruneofa.data.packaged import resolve_model
+from pruneofa.data.sources.packaged import resolve_model
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.sparsity.config import SparsityConfig

@@ -159,8 +159,8 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 @pytest.fixture(scope="session")
 def finished_run(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a whole run of the small recipe; read it, don't change it."""
-    from pruneofa.pipeline import run_pipeline
-    from pruneofa.recipe_files import load_recipe
+    from pruneofa.recipe.files import load_recipe
+    from pruneofa.workflow.pipeline import run_pipeline
 
     folder = tmp_path_factory.mktemp("runs") / "small"
     run_pipeline(load_recipe(str(small_world.recipe)), folder)

@@ -10,7 +10,7 @@ import pytest
 import pruneofa
 
 # Typer itself loads pydantic where it is installed, so for the command line our own recipe module stands for it.
-HEAVY = ["torch", "transformers", "pruneofa.recipe", "datasets", "numpy", "matplotlib"]
+HEAVY = ["torch", "transformers", "pruneofa.recipe.document", "datasets", "numpy", "matplotlib"]
 
 
 @pytest.mark.parametrize("name", pruneofa.__all__)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuzzing.case_values import SPECIAL, damaged
-from pruneofa.checkpoint import bitmask, packed
+from pruneofa.checkpoint import bitmask
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME, DType, bit_view
+from pruneofa.checkpoint.packed import matrix as packed
 from pruneofa.errors import CheckpointError
 from pruneofa.native import native_module
 

@@ -23,8 +23,8 @@ _HOMES = {
     "get_rewinding_schedule": "pruneofa.training.rewinding",
     "SparseTrainer": "pruneofa.training.trainer",
     "Engine": "pruneofa.engine.engine",
-    "save_compressed": "pruneofa.stages.compress",
-    "load_compressed": "pruneofa.stages.compress",
+    "save_compressed": "pruneofa.models.compressed",
+    "load_compressed": "pruneofa.models.compressed",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_checkpoint_packed import matrices, scaled_matrices
 
-from pruneofa.checkpoint import bitmask, decoding, packed
+from pruneofa.checkpoint import bitmask, decoding
 from pruneofa.checkpoint.bitmask import BitmaskMatrix, encode_bitmask
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
-from pruneofa.checkpoint.packed import PackedMatrix, encode_packed
+from pruneofa.checkpoint.packed import matrix as packed
+from pruneofa.checkpoint.packed.matrix import PackedMatrix, encode_packed
 from pruneofa.checkpoint.reader import read_pofa
 from pruneofa.checkpoint.writer import compress
 from pruneofa.errors import CheckpointError

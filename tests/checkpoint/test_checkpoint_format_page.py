@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from checkpoint_models import pack
 
-from pruneofa.checkpoint.frequencies import FrequencyTable
 from pruneofa.checkpoint.manifest import Manifest, write_manifest
+from pruneofa.checkpoint.packed.frequencies import FrequencyTable
+from pruneofa.checkpoint.packed.scale_classes import class_frequencies, row_classes
 from pruneofa.checkpoint.reader import read_pofa
-from pruneofa.checkpoint.scale_classes import class_frequencies, row_classes
 from pruneofa.checkpoint.writer import compress
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"

@@ -125,7 +125,7 @@ def test_report_is_written_anew(cli, run_copy):
 
 
 def test_recipes_lists_prints_and_copies(cli, tmp_path):
-    from pruneofa.recipe_files import shipped_recipes
+    from pruneofa.recipe.files import shipped_recipes
 
     listed = cli("recipes").out.splitlines()
     assert [line.split()[0] for line in listed] == list(shipped_recipes())

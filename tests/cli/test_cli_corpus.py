@@ -85,7 +85,7 @@ def test_a_faulty_source_is_one_error_that_names_the_file(name, content, message
 
 def test_a_build_that_failed_goes_on_with_its_shards(build, small_world, tmp_path, monkeypatch):
     """The stage keeps the finished shards after an error, and takes them away when it is done."""
-    from pruneofa.data import corpus as corpus_module
+    from pruneofa.data.pretraining import corpus as corpus_module
 
     good, calls = corpus_module.make_examples, []
     options = ("--num_proc", 1, "--set", "corpus.shard_characters=500")

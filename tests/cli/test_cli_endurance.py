@@ -11,9 +11,9 @@ from pruneofa.training.trainer import SparseTrainer
 @pytest.fixture(scope="module")
 def corpus(small_world, tmp_path_factory):
     """Built once, by the stage itself."""
-    from pruneofa.pipeline import STAGES
-    from pruneofa.recipe_files import load_recipe
-    from pruneofa.stages.execution import execute
+    from pruneofa.recipe.files import load_recipe
+    from pruneofa.workflow.execution import execute
+    from pruneofa.workflow.stage_list import STAGES
 
     folder = tmp_path_factory.mktemp("corpus") / "corpus"
     execute(STAGES["corpus"], load_recipe(str(small_world.recipe)), {"model": str(small_world.model)}, folder)

@@ -148,7 +148,7 @@ def test_a_teacher_or_a_task_model_that_never_learned_the_task(cli, finished_run
 
 
 def test_an_interrupted_stage_is_no_input(cli, finished_run, small_world, tmp_path):
-    from pruneofa.stages.record import StageRecord
+    from pruneofa.workflow.record import StageRecord
 
     StageRecord("prune", "x", {}).write(tmp_path / "prune")
     outcome = cli(
@@ -214,7 +214,7 @@ def test_a_full_disk_while_writing_a_checkpoint(finetune, tmp_path, monkeypatch)
 
 
 def test_a_full_disk_while_building_a_corpus(cli, small_world, tmp_path, monkeypatch):
-    from pruneofa.data.building import example_shards
+    from pruneofa.data.pretraining.building import example_shards
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -75,8 +75,8 @@ def test_export_errors(cli, small_world, tmp_path):
 
 
 def test_a_graph_that_answers_otherwise_is_not_written(cli, exported, tmp_path, monkeypatch):
+    from pruneofa.export import export_model as stage
     from pruneofa.export.parity import Parity
-    from pruneofa.stages import export as stage
 
     path, _ = exported
     monkeypatch.setattr(stage, "onnx_model", lambda *_, **__: onnx.load(path))
@@ -91,7 +91,7 @@ def test_a_missing_package_names_its_extra(cli, small_world, tmp_path, monkeypat
     import sys
 
     for name in [
-        name for name in sys.modules if name.startswith("pruneofa.export") or name == "pruneofa.stages.export"
+        name for name in sys.modules if name.startswith("pruneofa.export") or name == "pruneofa.export.export_model"
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "onnx", None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from processes import torchrun
 
-from pruneofa.stages.record import read_record
+from pruneofa.workflow.record import read_record
 
 STAGES = ("corpus", "teach", "prune", "finetune", "transfer", "quantize", "evaluate", "compress")
 

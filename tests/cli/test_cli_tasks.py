@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from pruneofa.recipe_files import shipped_recipes
-from pruneofa.reporting.published import published_rows
+from pruneofa.recipe.files import shipped_recipes
+from pruneofa.recipe.published import published_rows
 
 
 def test_two_seeds_are_one_command_with_mean_and_spread(cli, small_world, finished_run, tmp_path):
@@ -111,14 +111,3 @@ def test_a_public_tasks_folder_is_all_that_is_given(cli, small_world, tmp_path):
         "evaluate", tmp_path / "m", "--task_name", "sst2", "--data_dir", tmp_path / "e", "--output_dir", tmp_path / "f"
     )
     assert lost.code == 1 and "hold the files of sst2: train.tsv and dev.tsv" in lost.err
-
-
-def test_results_are_drawn_into_the_pages_that_ask(cli, tmp_path):
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "row.json").write_text('{"row": "bert-base-90-qnli", "metrics": {"accuracy": 0.9}}')
-    page = tmp_path / "page.md"
-    page.write_text("<!-- results/row.json: paper -->\n<!-- end of results/row.json: paper -->\n")
-    outcome = cli("report", tmp_path / "results", "--page", page)
-    assert (outcome.code, outcome.out) == (0, f"page: {page}\n")
-    assert "| 89.07 " in page.read_text() and "| 90.00 " in page.read_text()
-    assert cli("report", tmp_path / "results").code == 2

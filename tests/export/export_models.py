@@ -16,7 +16,7 @@ from transformers import (
     MPNetConfig,
 )
 
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.export.parity import parity_batches
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import QuantizedState

@@ -10,7 +10,7 @@ from export_models import make_model
 from onnx import numpy_helper
 from torch import nn
 
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.checkpoint.manifest import Manifest, write_manifest
 from pruneofa.errors import CheckpointError, ConfigurationError

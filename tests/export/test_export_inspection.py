@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
-from pruneofa.checkpoint.entropy import entropy_bits
+from pruneofa.checkpoint.packed.entropy import entropy_bits
 from pruneofa.errors import CheckpointError
 from pruneofa.export.inspection import inspect_onnx
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pruneofa.planning.sizes import architecture_config
-from pruneofa.recipe import Recipe
+from pruneofa.recipe.document import Recipe
 
 SIZES = {
     "vocab_size": 120,

@@ -109,7 +109,7 @@ from pruneofa.allocator import keep_freed_memory
 from pruneofa.planning.estimate import loads
 from pruneofa.planning.measure import measure_stage
 from pruneofa.planning.memory import step_memory
-from pruneofa.recipe import Recipe
+from pruneofa.recipe.document import Recipe
 from pruneofa.planning.sizes import architecture_config
 import torch
 torch.set_num_threads(1)

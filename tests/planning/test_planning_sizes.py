@@ -3,7 +3,7 @@ from small_plans import ARCHITECTURES, small_config
 
 from pruneofa.errors import ConfigurationError
 from pruneofa.planning.sizes import architecture_config, build_model, model_sizes
-from pruneofa.recipe_files import load_recipe
+from pruneofa.recipe.files import load_recipe
 from pruneofa.sparsity.config import SparsityConfig
 
 # docs/method.md; parameters as transformers counts them.

@@ -5,7 +5,7 @@ import torch
 from quantization_models import CONFIGS, classifier, tokens, train
 from torch import nn
 
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.quantization.calibration import calibrate
 from pruneofa.quantization.config import QuantizationConfig

@@ -4,7 +4,7 @@ from quantization_models import CONFIGS, classifier, tokens, train
 from torch import nn
 from transformers import AutoModelForMaskedLM
 
-from pruneofa.architectures import embedding_tables
+from pruneofa.architectures.linears import embedding_tables
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.quantization import reference
 from pruneofa.quantization.calibration import calibrate

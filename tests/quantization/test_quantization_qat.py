@@ -6,7 +6,7 @@ from quantization_models import CONFIGS, classifier, tokens, train
 from torch import nn
 from transformers import AutoModelForMaskedLM
 
-from pruneofa.architectures import encoder_linears, linear_roles
+from pruneofa.architectures.linears import encoder_linears, linear_roles
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.linear import QATLinear

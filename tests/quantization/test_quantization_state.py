@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.errors import CheckpointError
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import LinearParameters, QuantizedState

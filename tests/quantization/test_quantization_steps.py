@@ -6,14 +6,14 @@ from pydantic import ValidationError
 from quantization_models import classifier, tokens
 from torch import nn
 
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
-from pruneofa.checkpoint.entropy import entropy_bits
+from pruneofa.checkpoint.packed.entropy import entropy_bits
 from pruneofa.errors import ConfigurationError
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.steps import STEPS, choose_steps, position_bits, step_costs, value_bits
 from pruneofa.quantization.weights import integer_weight, weight_scale
-from pruneofa.recipe import QuantizeSection
+from pruneofa.recipe.document import QuantizeSection
 
 BATCHES = [{"input_ids": tokens(seed)} for seed in range(3)]
 PER_TENSOR = QuantizationConfig(weight_granularity="per_tensor")

@@ -7,8 +7,6 @@ import pytest
 from pruneofa.reporting.bench import answers_grid, bench_grid, bench_lines, milliseconds, speed_grid
 from pruneofa.reporting.bench_figure import bench_svg
 from pruneofa.reporting.data import AnsweredText, SpeedRow
-from pruneofa.reporting.results_engine import AUTHORS, VIEWS, break_even_text
-from pruneofa.reporting.results_pages import render_text
 
 
 def row(name: str, seconds: float, model: str = "m", form: str = "int8", **more: Any) -> dict[str, Any]:
@@ -27,7 +25,7 @@ def document() -> dict[str, Any]:
     rows = [
         row("engine", 0.010, **rates),
         row("openvino", 0.045, trials_seconds={"int8": 0.044, "int8, NNCF": 0.050}),
-        row("engine, float attention", 0.012, model=AUTHORS),
+        row("engine, float attention", 0.012, model="authors' scheme"),
     ]
     case = {"threads": 2, "batch": 1, "length": 128, "repeats": 3, "others_cores": 0.0, "rows": rows}
     return {
@@ -87,63 +85,3 @@ def test_a_run_shows_speed_and_answers() -> None:
     answers = [AnsweredText("a very long review " * 20, "fresh", 0.98765, "rotten")]
     assert answers_grid(answers)[1][0][1:] == ["fresh", "0.988", "rotten"]
     assert len(answers_grid(answers, 30)[1][0][0]) == 30
-
-
-def sparsities(**more: Any) -> dict[str, Any]:
-    case = {
-        "threads": 1, "batch": 1, "length": 128, "break_even": 0.62,
-        "points": [[0.5, 0.06], [0.9, 0.012]],
-        "peer": {"name": "openvino", "form": "int8", "median_seconds": 0.05},
-    }  # fmt: skip
-    return {**case, **more}
-
-
-def test_break_even_is_told_as_far_as_it_was_measured() -> None:
-    assert break_even_text(sparsities()) == "62"
-    assert break_even_text(sparsities(break_even=None, points=[[0.5, 0.01], [0.9, 0.005]])) == "below 50"
-    assert break_even_text(sparsities(break_even=None, points=[[0.5, 0.2], [0.9, 0.1]])) == "above 90"
-
-
-def test_views_draw_the_benchmark_of_the_engine(document: dict[str, Any]) -> None:
-    part = {
-        "sparsities": [sparsities()],
-        **{key: document[key] for key in ("machine", "packages", "commit", "command")},
-    }
-    rates = {"actual_products_per_second": 1e9, "dense_equivalent_products_per_second": 10e9}
-    alone = {
-        **document["cases"][0],
-        "threads": 1,
-        "rows": [row("engine", 0.018, **rates), row("openvino", 0.0675), row("engine", 0.02, model=AUTHORS)],
-    }
-    document["cases"].append(alone)
-    documents = {"engine": {"parts": {"base": document, "sparsity": part}}}
-    found = {name: view(documents) for name, view in VIEWS.items()}
-    line = next(line for line in found["speed"].markdown.splitlines() if "1 x 128" in line)
-    assert [cell.strip() for cell in line.strip("|").split("|")] == [
-        "model.pofa, int8, 90 %", "1 x 128", "2", "10.0", "-", "12.0", "45.0 (4.5x)", "-", "-",
-    ]  # fmt: skip
-    assert list(found["speed"].figures) == ["engine-base.svg"]
-    (line,) = (line for line in found["speed short"].markdown.splitlines() if "1 x 128" in line)
-    assert "18.0" in line  # one thread
-    assert [line.split("|")[-6:-4] for line in found["speed first"].markdown.splitlines() if "1 x 128" in line] == [
-        ["             20.0 ", "             2.00 "],
-        ["             36.0 ", "             2.00 "],
-    ]
-    assert "90.0 (4.5x)" in found["speed first"].markdown
-    (line,) = (line for line in found["speed threads"].markdown.splitlines() if "1 x 128" in line)
-    assert [cell.strip() for cell in line.strip("|").split("|")][1:] == ["1 x 128", "2", "1.80", "1.50", "-", "-"]
-    assert "50.0 (int8)" in found["speed sparsity"].markdown
-    assert "10.0" in found["speed rates"].markdown
-    notes = found["speed notes"].markdown
-    assert "OpenVINO: answers differ by 0.01 at most, of values up to 2; labels equal in 99.5 % or more" in notes
-    assert "Versions: OpenVINO 2026.1.0." in notes
-    assert notes.count("Command: `python benchmarks/engine.py`") == 1
-
-
-def test_a_page_draws_them_beside_its_text(document: dict[str, Any], tmp_path: Any) -> None:
-    import json
-
-    (tmp_path / "engine.json").write_text(json.dumps({"parts": {"base": document}}), encoding="utf-8")
-    mark = "<!-- results/engine.json: speed -->\n<!-- end of results/engine.json: speed -->\n"
-    assert "| model.pofa, int8, 90 %" in render_text(f"text\n{mark}", tmp_path, tmp_path)
-    assert (tmp_path / "figures" / "engine-base.svg").exists()

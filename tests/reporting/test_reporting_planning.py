@@ -8,7 +8,7 @@ import pytest
 from pruneofa.planning.devices import device_kind, device_kinds
 from pruneofa.planning.estimate import Assumptions, loads, make_plan
 from pruneofa.planning.sizes import architecture_config
-from pruneofa.recipe_files import load_recipe
+from pruneofa.recipe.files import load_recipe
 from pruneofa.reporting import planning
 from pruneofa.reporting.tables import markdown_table
 

@@ -5,7 +5,7 @@ import torch
 from sparsity_models import CONFIGS, adamw, assert_masked, backward_and_clip, classifier, ramp, sgd, train, weight_bits
 from torch import nn
 
-from pruneofa.architectures import encoder_linears
+from pruneofa.architectures.linears import encoder_linears
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.lock import PatternLock, lock_pattern
 from pruneofa.sparsity.ownership import current_owner

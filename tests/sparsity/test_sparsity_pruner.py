@@ -21,7 +21,7 @@ from sparsity_models import (
 from torch import nn
 from torch.func import functional_call
 
-from pruneofa.architectures import encoder_linears, pooler_linears
+from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.sparsity.schedule import is_update

@@ -5,14 +5,15 @@ import shutil
 
 import pytest
 
+from pruneofa.benchmarking import forms as bench_models
 from pruneofa.errors import CheckpointError, ConfigurationError, EngineError
-from pruneofa.pipeline import STAGES
-from pruneofa.recipe_files import load_recipe
+from pruneofa.recipe.files import load_recipe
 from pruneofa.reporting.html import render_report
-from pruneofa.stages import bench, bench_models
-from pruneofa.stages.execution import execute
-from pruneofa.stages.preflight import check_run
-from pruneofa.stages.report import write_report
+from pruneofa.stages import bench
+from pruneofa.workflow.execution import execute
+from pruneofa.workflow.preflight import check_run
+from pruneofa.workflow.report import write_report
+from pruneofa.workflow.stage_list import STAGES
 
 SMALL = "bench={lengths: [8], batches: [1, 3], repeats: 2, pause: 0.0, peers: [%s]}"
 
@@ -103,7 +104,7 @@ def test_without_the_compiled_part_the_stage_is_skipped_and_says_so(timed, monke
     def missing(kernel):
         raise EngineError("the engine's compiled part cannot be loaded")
 
-    monkeypatch.setattr(bench, "active_kernel", missing)
+    monkeypatch.setattr("pruneofa.benchmarking.bench.active_kernel", missing)
     folder, record = timed()
     assert record.finished
     assert record.results["speed"] == record.results["answers"] == []

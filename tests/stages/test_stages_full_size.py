@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, DistilBertConfig
 
-from pruneofa import pipeline
-from pruneofa.architectures import encoder_linears, pooler_linears
+from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.checkpoint.inspection import inspect_model
-from pruneofa.recipe import Recipe
-from pruneofa.recipe_files import load_recipe
-from pruneofa.stages.pretraining import pretraining_class
+from pruneofa.recipe.document import Recipe
+from pruneofa.recipe.files import load_recipe
+from pruneofa.training.pretraining import pretraining_class
+from pruneofa.workflow import pipeline
 
 LARGE: dict[str, Any] = {
     "hidden_size": 1024,

@@ -20,17 +20,16 @@ from transformers import (
     RobertaConfig,
 )
 
-from pruneofa.data.batching import PaddingCollator
-from pruneofa.data.corpus import load_corpus
-from pruneofa.data.masking import MaskedLanguageModelDataset
+from pruneofa.data.batches.batching import PaddingCollator
+from pruneofa.data.pretraining.corpus import load_corpus
+from pruneofa.data.pretraining.masking import MaskedLanguageModelDataset
 from pruneofa.errors import ConfigurationError
-from pruneofa.recipe import Recipe
-from pruneofa.recipe_files import load_recipe
+from pruneofa.recipe.document import Recipe
+from pruneofa.recipe.files import load_recipe
+from pruneofa.stage_folder import CORPUS_FOLDER, load_log
 from pruneofa.stages import corpus, prune, teach
-from pruneofa.stages.corpus import DATA_FOLDER
-from pruneofa.stages.models import load_log
-from pruneofa.stages.preflight import check_run
-from pruneofa.stages.pretraining import pretraining_class
+from pruneofa.training.pretraining import pretraining_class
+from pruneofa.workflow.preflight import check_run
 
 WORDS = [
     *("the", "film", "was", "good", "and", "this", "plot", "is", "very", "dull"),
@@ -74,7 +73,7 @@ def trained(small_world: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def validation_batch(folder: Path) -> dict[str, torch.Tensor]:
     tokenizer = AutoTokenizer.from_pretrained(folder / "teach")
-    part = load_corpus(folder / "corpus" / DATA_FOLDER, tokenizer)["validation"]
+    part = load_corpus(folder / "corpus" / CORPUS_FOLDER, tokenizer)["validation"]
     data = MaskedLanguageModelDataset(part, tokenizer, 0)
     return PaddingCollator(tokenizer.pad_token_id)([data[index] for index in range(len(data))])
 

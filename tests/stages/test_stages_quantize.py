@@ -10,22 +10,22 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from pruneofa.architectures import embedding_tables, encoder_linears
+from pruneofa.architectures.linears import embedding_tables, encoder_linears
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.checkpoint.manifest import read_manifest
 from pruneofa.checkpoint.model_folder import ModelFolder
+from pruneofa.data.tasks.calibration import read_texts, sample_batches
 from pruneofa.errors import ConfigurationError, DataError
+from pruneofa.models.compressed import compress_model
+from pruneofa.models.loading import load_any
 from pruneofa.quantization.qat import quantized_linears
-from pruneofa.recipe_files import load_recipe
+from pruneofa.recipe.files import load_recipe
 from pruneofa.stages import quantize
-from pruneofa.stages.calibration import read_texts, sample_batches
-from pruneofa.stages.compress import compress_model
 from pruneofa.stages.evaluate import evaluate_model
-from pruneofa.stages.models import load_any
-from pruneofa.stages.preflight import check_run
 from pruneofa.stages.sensitivity import JSON_NAME, PICTURE_NAMES
 from pruneofa.stages.sensitivity import run as run_sensitivity
+from pruneofa.workflow.preflight import check_run
 
 
 def recipe_of(small_world: Any, *overrides: str) -> Any:

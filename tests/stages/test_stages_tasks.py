@@ -8,17 +8,18 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-from pruneofa.architectures import encoder_linears
-from pruneofa.data.task_config import TaskConfig
+from pruneofa.architectures.linears import encoder_linears
+from pruneofa.data.metrics.predictions import compare
+from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.errors import CheckpointError, ConfigurationError, DataError
-from pruneofa.pipeline import STAGES, run_pipeline
-from pruneofa.recipe_files import load_recipe
-from pruneofa.stages.compare import compare
+from pruneofa.recipe.files import load_recipe
+from pruneofa.stage_folder import load_log
 from pruneofa.stages.evaluate import evaluate_into, evaluate_model
-from pruneofa.stages.execution import execute
-from pruneofa.stages.models import load_log
-from pruneofa.stages.record import read_record
-from pruneofa.stages.task_training import load_task_model, stored_logits
+from pruneofa.training.tasks import load_task_model, stored_logits
+from pruneofa.workflow.execution import execute
+from pruneofa.workflow.pipeline import run_pipeline
+from pruneofa.workflow.record import read_record
+from pruneofa.workflow.stage_list import STAGES
 
 NOUNS = ("film", "plot", "cast", "scene", "story", "music")
 LONG = [f"{stage}.training.max_steps=40" for stage in ("finetune", "transfer")]

@@ -9,7 +9,7 @@ from torch import Tensor
 from training_runs import TRAINING, Blocks, bert, make_trainer, parts
 from transformers import BertForMaskedLM, BertForPreTraining, TrainerCallback
 
-from pruneofa.data.batching import EpochBatchSampler, PaddingCollator
+from pruneofa.data.batches.batching import EpochBatchSampler, PaddingCollator
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.training.objectives import MaskedLanguageModeling

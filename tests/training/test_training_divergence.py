@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from training_runs import SEED, TRAINING, Blocks, Wrapped, folders, make_trainer
 
-from pruneofa.data.batching import EpochBatchSampler, PaddingCollator
+from pruneofa.data.batches.batching import EpochBatchSampler, PaddingCollator
 from pruneofa.training.divergence import TrainingDivergedError, diverged, keys_of_step
 from pruneofa.training.trainer import SparseTrainer
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from training_runs import VOCABULARY, Blocks, Reviews, bert
 from transformers import BertForMaskedLM, BertForSequenceClassification
 
-from pruneofa.data.batching import PaddingCollator
+from pruneofa.data.batches.batching import PaddingCollator
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.training.objectives import MaskedLanguageModeling, TaskLoss

@@ -19,13 +19,14 @@ from transformers import (
     RobertaConfig,
 )
 
-from pruneofa.data.batching import PaddingCollator
+from pruneofa.architectures.positions import position_offset
+from pruneofa.data.batches.batching import PaddingCollator
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.distillation.inputs import model_inputs
 from pruneofa.errors import ConfigurationError
 from pruneofa.training.objectives import MaskedLanguageModeling
-from pruneofa.training.packed import ATTENTION, check_packing, packing, position_offset
+from pruneofa.training.packed import ATTENTION, check_packing, packing
 
 LENGTHS = (9, 4, 9, 6, 1, 4)
 SIZES: dict[str, Any] = {

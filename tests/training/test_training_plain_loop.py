@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from training_runs import SEED, TRAINING, Blocks, Reviews, bert, make_sparse, make_trainer
 from transformers import BertForMaskedLM, BertForSequenceClassification, get_linear_schedule_with_warmup
 
-from pruneofa.data.batching import EpochBatchSampler, PaddingCollator
+from pruneofa.data.batches.batching import EpochBatchSampler, PaddingCollator
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.sparsity.config import SparsityConfig

@@ -6,7 +6,7 @@ import torch
 from training_runs import Reviews, bert
 from transformers import BertForSequenceClassification
 
-from pruneofa.data.batching import PaddingCollator
+from pruneofa.data.batches.batching import PaddingCollator
 from pruneofa.errors import DataError
 from pruneofa.training.prediction import WithTeacherLogits, predict_logits
 

@@ -11,7 +11,7 @@ from torch import nn
 from training_runs import BATCH, SPARSITY, STEPS, TRAINING, Wrapped, folders, make_trainer, outcome, parts, run_to_end
 from transformers import TrainerCallback
 
-from pruneofa.data.batching import EpochBatchSampler
+from pruneofa.data.batches.batching import EpochBatchSampler
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.training.divergence import TrainingDivergedError

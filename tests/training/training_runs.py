@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from pruneofa.architectures import encoder_linears
-from pruneofa.data.batching import EpochBatchSampler, PaddingCollator
-from pruneofa.data.masking import masked_example
+from pruneofa.architectures.linears import encoder_linears
+from pruneofa.data.batches.batching import EpochBatchSampler, PaddingCollator
+from pruneofa.data.pretraining.masking import masked_example
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.quantization.qat import prepare_qat

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pruneofa.checkpoint import bitmask, packed
+from pruneofa.checkpoint import bitmask
 from pruneofa.checkpoint.bitmask import BitmaskMatrix
 from pruneofa.checkpoint.dtypes import DType, bit_view
-from pruneofa.checkpoint.packed import PackedMatrix
+from pruneofa.checkpoint.packed import matrix as packed
+from pruneofa.checkpoint.packed.matrix import PackedMatrix
 from pruneofa.errors import CheckpointError
 from pruneofa.native import native_if_built
 

@@ -22,7 +22,7 @@ from pruneofa.checkpoint.layout import (
     can_be_packed,
 )
 from pruneofa.checkpoint.model_folder import ModelFolder
-from pruneofa.checkpoint.packed import MAX_ELEMENTS, MAX_ELEMENTS_PER_BYTE, PackedMatrix, encode_packed
+from pruneofa.checkpoint.packed.matrix import MAX_ELEMENTS, MAX_ELEMENTS_PER_BYTE, PackedMatrix, encode_packed
 from pruneofa.checkpoint.safetensors_file import Section
 from pruneofa.errors import CheckpointError
 

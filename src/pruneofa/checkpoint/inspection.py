@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME, count_nonzero
-from pruneofa.checkpoint.entropy import entropy_bits
 from pruneofa.checkpoint.int8 import grid_integers
 from pruneofa.checkpoint.layout import DENSE, INT8_ENCODINGS
 from pruneofa.checkpoint.manifest import Manifest
 from pruneofa.checkpoint.model_folder import ModelFolder
+from pruneofa.checkpoint.packed.entropy import entropy_bits
 from pruneofa.checkpoint.reader import CompressedModel, read_pofa
 from pruneofa.errors import CheckpointError
 

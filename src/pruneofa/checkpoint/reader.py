@@ -26,7 +26,7 @@ from pruneofa.checkpoint.layout import (
     header_section,
 )
 from pruneofa.checkpoint.manifest import Manifest
-from pruneofa.checkpoint.packed import MAX_ELEMENTS_PER_BYTE, PackedMatrix
+from pruneofa.checkpoint.packed.matrix import MAX_ELEMENTS_PER_BYTE, PackedMatrix
 from pruneofa.checkpoint.safetensors_file import SafetensorsFile, StoredTensor, parse_header
 from pruneofa.errors import CheckpointError
 

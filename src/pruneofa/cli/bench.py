@@ -53,10 +53,10 @@ def bench(
     import sys
 
     from pruneofa.atomic import write_json
+    from pruneofa.benchmarking.bench import bench_model
     from pruneofa.cli.output import print_bench, print_json, quiet_libraries
     from pruneofa.errors import ConfigurationError
     from pruneofa.reporting.bench_figure import write_bench_figure
-    from pruneofa.stages.bench import bench_model
 
     if figure is not None and figure.suffix not in (".png", ".svg"):
         raise ConfigurationError(f"--figure: is {str(figure)!r}; give a name that ends in .png or .svg")

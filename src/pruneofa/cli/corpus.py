@@ -53,7 +53,8 @@ def corpus(
 ) -> None:
     """Text -> examples for pre-training, and what is in them."""
     from pruneofa.cli.output import print_corpus, print_json
-    from pruneofa.stages.corpus_summary import corpus_record, has_corpus, write_picture
+    from pruneofa.data.pretraining.summary import corpus_record, has_corpus
+    from pruneofa.reporting.corpus import write_corpus_picture
 
     settings = {
         "seed": seed,
@@ -72,7 +73,7 @@ def corpus(
             typer.echo(f"corpus: {output_dir}")
             return
     record, times = corpus_record(output_dir)
-    picture = write_picture(output_dir, record)
+    picture = write_corpus_picture(output_dir, record)
     if as_json:
         print_json({"settings": record["settings"], "statistics": record["statistics"], "times": times})
         return
@@ -90,9 +91,9 @@ def _build(
     num_proc: int | None,
 ) -> dict[str, Any]:
     from pruneofa.cli.output import quiet_libraries
-    from pruneofa.pipeline import STAGES
     from pruneofa.stages.corpus import run
-    from pruneofa.stages.execution import execute
+    from pruneofa.workflow.execution import execute
+    from pruneofa.workflow.stage_list import STAGES
 
     loaded = stage_recipe("corpus", recipe, model, settings, overrides)
     quiet_libraries()

@@ -63,8 +63,8 @@ def evaluate(
     if model is None or output_dir is None:
         missing = "MODEL: name the model" if model is None else "--output_dir: name the folder to write"
         raise ConfigurationError(f"{missing}, or give two evaluations with --compare")
+    from pruneofa.recipe.document import required_task
     from pruneofa.stages.evaluate import evaluate_into
-    from pruneofa.stages.task_training import required_task
 
     settings = task_settings(
         validation_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length, data_dir
@@ -82,7 +82,7 @@ def evaluate(
 def _compare(first: str, second: str, output_dir: Path | None, as_json: bool) -> None:
     from pruneofa.atomic import write_json
     from pruneofa.cli.output import print_json
-    from pruneofa.stages.compare import compare
+    from pruneofa.data.metrics.predictions import compare
 
     compared = compare(first, second)
     document = {"first": first, "second": second, "splits": [split.as_dict() for split in compared]}

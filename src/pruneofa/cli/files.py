@@ -30,8 +30,8 @@ def compress(
     """Write a sparse model's small file; everything in the folder comes back from it bit for bit."""
     from pruneofa.checkpoint.inspection import inspect_model
     from pruneofa.cli.progress import progress
+    from pruneofa.models.compressed import compress_model
     from pruneofa.reporting.units import format_bytes, format_ratio
-    from pruneofa.stages.compress import compress_model
 
     with progress(output.name) as report:
         summary = compress_model(str(model_dir), str(output), form=form, int8=int8, progress=report)
@@ -71,8 +71,8 @@ def export(
 ) -> None:
     """Write a model as one ONNX file; an int8 one with QuantizeLinear and DequantizeLinear around its int8 weights."""
     from pruneofa.cli.output import quiet_libraries
+    from pruneofa.export.export_model import export_model
     from pruneofa.reporting.units import format_bytes
-    from pruneofa.stages.export import export_model
 
     quiet_libraries()
     summary = export_model(model, output, pooling=pooling, normalize=normalize, verify=verify)
@@ -113,7 +113,7 @@ def push_to_hub(
 ) -> None:
     """Upload a model with its card to the Hugging Face hub; the token is that of `hf auth login` or HF_TOKEN."""
     from pruneofa.reporting.units import format_bytes
-    from pruneofa.stages.hub import push_to_hub as push
+    from pruneofa.workflow.hub import push_to_hub as push
 
     given = {} if commit_message is None else {"commit_message": commit_message}
     summary = push(model_dir, repo, private=private, files=add_file or (), dry_run=dry_run, **given)
@@ -139,7 +139,7 @@ def _inspection(model: str) -> dict[str, Any]:
 
         return dict(inspect_onnx(path).as_dict())
     if path.is_dir() and read_manifest(path) is None:
-        from pruneofa.stages.compress import weight_names
+        from pruneofa.models.compressed import weight_names
 
         encoder, pooler = weight_names(model)
         return dict(inspect_model(path, encoder, pooler).as_dict())

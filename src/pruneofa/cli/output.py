@@ -76,7 +76,7 @@ def print_seeds(summary: Mapping[str, Any]) -> None:
 
 def print_plan(plan: Any) -> None:
     """What a recipe would do: its architecture, what is pruned of it, its stages and its schedule."""
-    from pruneofa.reporting.published import published_text
+    from pruneofa.recipe.published import published_text
 
     typer.echo(f"recipe:            {plan.recipe}")
     typer.echo(f"model:             {plan.model}, {plan.parameters:,} parameters")

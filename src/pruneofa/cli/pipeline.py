@@ -42,13 +42,13 @@ def run(
     Leaves model.pofa and report.html in the folder; with --seeds in a folder for each, and seeds.json.
     """
     from pruneofa.cli.output import print_comparison, print_plan, print_seeds, print_speed, quiet_libraries
-    from pruneofa.pipeline import run_pipeline, run_seeds, shared_pretraining
-    from pruneofa.recipe_files import load_recipe
+    from pruneofa.recipe.files import load_recipe
+    from pruneofa.workflow.pipeline import run_pipeline, run_seeds, shared_pretraining
 
     loaded = load_recipe(recipe, overrides or ())
     quiet_libraries()
     if dry_run:
-        from pruneofa.stages.plan import plan
+        from pruneofa.planning.outline import plan
 
         print_plan(plan(loaded))
         return
@@ -78,26 +78,10 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def report(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of a run, or of result files (JSON) that pages are drawn from.")
-    ],
-    pages: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--page", help="Markdown page to draw results into; repeatable (default: README.md, docs/*.md beside them)."
-        ),
-    ] = None,
-) -> None:
-    """Write a run's report anew (one HTML page, report.json), or the tables and figures of measured results."""
-    from pruneofa.stages.report import RECIPE_NAME, write_report
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Write a run's report anew: one HTML page, report.json and the model's card."""
+    from pruneofa.workflow.report import write_report
 
-    if not (folder / RECIPE_NAME).exists() and any(folder.glob("*.json")):
-        from pruneofa.reporting.results_pages import render_pages
-
-        for page in render_pages(folder, pages):
-            typer.echo(f"page: {page}")
-        return
     write_report(folder)
     typer.echo(f"report: {folder / 'report.html'}")
 
@@ -109,8 +93,8 @@ def recipes(
     """List the shipped recipes, the paper's with its figures (percent), or copy one."""
     from pruneofa.atomic import write_text
     from pruneofa.errors import ConfigurationError
-    from pruneofa.recipe_files import shipped_recipes
-    from pruneofa.reporting.published import published_rows
+    from pruneofa.recipe.files import shipped_recipes
+    from pruneofa.recipe.published import published_rows
 
     shipped = shipped_recipes()
     if name is None:

@@ -10,7 +10,7 @@ from pruneofa.cli.options import Json, RecipeArgument, Set
 if TYPE_CHECKING:
     from pruneofa.planning.devices import DeviceKind
     from pruneofa.planning.load import StageLoad
-    from pruneofa.recipe import Recipe
+    from pruneofa.recipe.document import Recipe
 
 _EXAMPLE = "pruneofa plan bert-base-90 --devices 1 --devices 8 --kind h100-sxm --price_per_hour 2.5"
 
@@ -85,7 +85,7 @@ def plan(
         loads,
         make_plan,
     )
-    from pruneofa.recipe_files import load_recipe
+    from pruneofa.recipe.files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     _check_positive(peak_flops=peak_flops, memory_bytes=memory_bytes, link_bytes_per_second=link_bytes_per_second)
@@ -179,8 +179,8 @@ def _seconds_by_stage(words: Any, devices: list[int]) -> dict[str, float]:
 
 def _config(recipe: "Recipe") -> Any:
     """The dense model's config: what the recipe says of it, else from its files."""
+    from pruneofa.models.loading import load_config
     from pruneofa.planning.sizes import architecture_config
-    from pruneofa.stages.models import load_config
 
     described = recipe.model.architecture
     return load_config(recipe.model.name_or_path) if described is None else architecture_config(described)
@@ -188,8 +188,8 @@ def _config(recipe: "Recipe") -> Any:
 
 def _of_corpus(corpus_dir: Path | None) -> tuple[Any, int | None]:
     """Lengths and number of a built corpus's training examples."""
+    from pruneofa.data.pretraining.summary import corpus_record
     from pruneofa.planning.load import Lengths
-    from pruneofa.stages.corpus_summary import corpus_record
 
     if corpus_dir is None:
         return None, None
@@ -212,9 +212,9 @@ def _measured(
 ) -> dict[str, Any]:
     """What the pre-training stages take on the device at hand."""
     from pruneofa.allocator import keep_freed_memory
+    from pruneofa.planning.examples import examples_to_measure
     from pruneofa.planning.load import PRETRAINING
     from pruneofa.planning.measure import measure_stage
-    from pruneofa.stages.measuring import examples_to_measure
 
     keep_freed_memory()
     found = {}

@@ -262,9 +262,10 @@ def quantize(
         typer.echo(results["quantization"]["text"])
         return
     from pruneofa.cli.output import print_sensitivity
-    from pruneofa.stages.sensitivity import STAGE
 
-    results = _run("quantize", recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs, runs=STAGE)
+    results = _run(
+        "quantize", recipe, model, settings, overrides, output_dir, overwrite, inputs=inputs, runs="sensitivity"
+    )
     print_sensitivity(results["modules"])
 
 
@@ -325,7 +326,7 @@ def stage_recipe(
     stage: str, recipe: str | None, model: str | None, settings: dict[str, Any], overrides: list[str] | None
 ) -> Any:
     """The recipe named, or the defaults, with what the flags and --set say."""
-    from pruneofa.recipe_files import recipe_with
+    from pruneofa.recipe.files import recipe_with
 
     given = {key: value for key, value in settings.items() if value is not None}
     if model is not None:
@@ -344,12 +345,12 @@ def _run(
     output_dir: Path,
     overwrite: bool,
     inputs: dict[str, Any],
-    runs: Any = None,
+    runs: str | None = None,
 ) -> dict[str, Any]:
     """Run a stage (or `runs`, with that stage's settings) and print its figures; returns its results."""
     from pruneofa.cli.output import quiet_libraries
-    from pruneofa.pipeline import STAGES
-    from pruneofa.stages.execution import execute
+    from pruneofa.workflow.execution import execute
+    from pruneofa.workflow.stage_list import STAGES
 
     loaded = stage_recipe(stage, recipe, model, settings, overrides)
     given = {name: str(value) for name, value in inputs.items() if value is not None}
@@ -357,7 +358,7 @@ def _run(
         if name in inputs:
             given.setdefault(name, loaded.model.name_or_path)
     quiet_libraries()
-    chosen = STAGES[stage] if runs is None else runs
+    chosen = STAGES[runs or stage]
     record = execute(chosen, loaded, given, output_dir, replace_stale=overwrite)
     for name, value in record.results.items():
         if isinstance(value, int | float):

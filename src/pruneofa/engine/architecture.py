@@ -1,11 +1,12 @@
-"""Which encoders the engine runs: where their tensors are, and what their configuration must say."""
+"""Which encoders the engine runs, and what their configuration must say."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from pruneofa.architectures.families import Family, families, find_family
 from pruneofa.errors import CheckpointError
 
-__all__ = ["Dimensions", "Family", "Head", "dimensions_of", "family_of", "head_of"]
+__all__ = ["Dimensions", "Head", "dimensions_of", "engine_family", "head_of"]
 
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -14,83 +15,6 @@ _ACTIVATIONS = {
     "relu": "relu",
 }
 _LARGEST = 65535
-
-
-@dataclass(frozen=True)
-class Family:
-    """One model type: names of its modules, relative to the encoder, and keys of its configuration."""
-
-    prefix: str
-    layer: str
-    query: str
-    key: str
-    value: str
-    attention_output: str
-    attention_norm: str
-    ffn_in: str
-    ffn_out: str
-    output_norm: str
-    classifier: tuple[tuple[str, str], ...]
-    hidden_key: str = "hidden_size"
-    layers_key: str = "num_hidden_layers"
-    heads_key: str = "num_attention_heads"
-    intermediate_key: str = "intermediate_size"
-    activation_key: str = "hidden_act"
-    has_token_types: bool = False
-    has_relative_positions: bool = False
-    padding_positions: bool = False
-    fixed_epsilon: float | None = None
-
-
-_BERT = Family(
-    prefix="bert",
-    layer="encoder.layer.{}",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    attention_output="attention.output.dense",
-    attention_norm="attention.output.LayerNorm",
-    ffn_in="intermediate.dense",
-    ffn_out="output.dense",
-    output_norm="output.LayerNorm",
-    classifier=(("{base}pooler.dense", "tanh"), ("classifier", "none")),
-    has_token_types=True,
-)
-_DISTILBERT = Family(
-    prefix="distilbert",
-    layer="transformer.layer.{}",
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attention_output="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    ffn_in="ffn.lin1",
-    ffn_out="ffn.lin2",
-    output_norm="output_layer_norm",
-    classifier=(("pre_classifier", "relu"), ("classifier", "none")),
-    hidden_key="dim",
-    layers_key="n_layers",
-    heads_key="n_heads",
-    intermediate_key="hidden_dim",
-    activation_key="activation",
-    fixed_epsilon=1e-12,
-)
-_MPNET = Family(
-    prefix="mpnet",
-    layer="encoder.layer.{}",
-    query="attention.attn.q",
-    key="attention.attn.k",
-    value="attention.attn.v",
-    attention_output="attention.attn.o",
-    attention_norm="attention.LayerNorm",
-    ffn_in="intermediate.dense",
-    ffn_out="output.dense",
-    output_norm="output.LayerNorm",
-    classifier=(("classifier.dense", "tanh"), ("classifier.out_proj", "none")),
-    has_relative_positions=True,
-    padding_positions=True,
-)
-_FAMILIES = {"bert": _BERT, "distilbert": _DISTILBERT, "mpnet": _MPNET}
 
 
 @dataclass(frozen=True)
@@ -121,17 +45,17 @@ class Dimensions:
     relative_buckets: int
 
 
-def family_of(config: dict[str, Any], where: str) -> Family:
+def engine_family(config: dict[str, Any], where: str) -> Family:
     """The family of a configuration.
 
     Raises:
         CheckpointError: A model type, or a variant of one, that the engine does not run.
     """
     model_type = config.get("model_type")
-    if not isinstance(model_type, str) or model_type not in _FAMILIES:
-        raise CheckpointError(
-            f"{where}: model_type is {model_type!r:.80}, the engine runs {', '.join(sorted(_FAMILIES))}"
-        )
+    family = find_family(model_type)
+    if family is None or not family.in_engine:
+        known = sorted(name for name, entry in families().items() if entry.in_engine)
+        raise CheckpointError(f"{where}: model_type is {model_type!r:.80}, the engine runs {', '.join(known)}")
     for key, allowed in (
         ("is_decoder", False),
         ("add_cross_attention", False),
@@ -139,7 +63,7 @@ def family_of(config: dict[str, Any], where: str) -> Family:
     ):
         if config.get(key) not in (None, allowed):
             raise CheckpointError(f"{where}: {key} is {config[key]!r:.80}, the engine runs {allowed!r}")
-    return _FAMILIES[model_type]
+    return family
 
 
 def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensions:

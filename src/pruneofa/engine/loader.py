@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pruneofa.architectures.families import Family
 from pruneofa.checkpoint.strict_json import parse_json
-from pruneofa.engine.architecture import Dimensions, Family, Head, dimensions_of, family_of, head_of
+from pruneofa.engine.architecture import Dimensions, Head, dimensions_of, engine_family, head_of
 from pruneofa.engine.grids import QuantizedGrids, read_grids
 from pruneofa.engine.native import active_kernel, has_bfloat16
 from pruneofa.engine.relative_positions import bias_by_distance
@@ -73,7 +74,7 @@ def load_model(source: ModelSource, threads: int, kernel: str | None) -> LoadedM
         raise ConfigurationError(f"threads is {threads!r}, allowed is a whole number from 1 to 256")
     config = read_config(source)
     where = f"{source.path}: {CONFIG_NAME}"
-    family = family_of(config, where)
+    family = engine_family(config, where)
     return _Loader(source, config, family, dimensions_of(config, family, where), active_kernel(kernel)).load(threads)
 
 
@@ -152,13 +153,13 @@ class _Loader:
         family, sizes = self._family, self._dimensions
         square = (sizes.hidden, sizes.hidden)
         return self._native.Layer.of(
-            query=self._linear(base + family.query, square),
-            key=self._linear(base + family.key, square),
-            value=self._linear(base + family.value, square),
-            attention_output=self._linear(base + family.attention_output, square),
+            query=self._linear(base + family.module("q"), square),
+            key=self._linear(base + family.module("k"), square),
+            value=self._linear(base + family.module("v"), square),
+            attention_output=self._linear(base + family.module("attention_output"), square),
             attention_norm=self._norm(base + family.attention_norm),
-            ffn_in=self._linear(base + family.ffn_in, (sizes.intermediate, sizes.hidden)),
-            ffn_out=self._linear(base + family.ffn_out, (sizes.hidden, sizes.intermediate)),
+            ffn_in=self._linear(base + family.module("ffn_in"), (sizes.intermediate, sizes.hidden)),
+            ffn_out=self._linear(base + family.module("ffn_out"), (sizes.hidden, sizes.intermediate)),
             output_norm=self._norm(base + family.output_norm),
         )
 

@@ -9,7 +9,7 @@ import onnx
 from torch import nn
 
 from pruneofa import __version__
-from pruneofa.architectures import encoder_linears, pooler_linears
+from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.atomic import replacing_file
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.export.float_graph import float_graph, without_dead_parts, without_traces

@@ -8,9 +8,9 @@ import onnx
 from numpy.typing import NDArray
 
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME, count_nonzero
-from pruneofa.checkpoint.entropy import entropy_bits
 from pruneofa.checkpoint.inspection import Inspection, TensorReport
 from pruneofa.checkpoint.layout import DENSE
+from pruneofa.checkpoint.packed.entropy import entropy_bits
 from pruneofa.errors import CheckpointError
 from pruneofa.export.onnx_file import constant_tensors, dtype_of, read_onnx, tensor_bytes, tensor_values
 from pruneofa.export.weights import LinearWeight, linear_weights, read_metadata, weight_role

@@ -10,7 +10,7 @@ from pruneofa.planning.flops import StageFlops, stage_flops
 from pruneofa.planning.load import PRETRAINING, TASK_STAGES, Lengths, StageLoad, pretraining_load, task_load
 from pruneofa.planning.memory import Memory, largest_batch, step_memory
 from pruneofa.planning.storage import Storage, stage_storage
-from pruneofa.recipe import Recipe
+from pruneofa.recipe.document import Recipe
 
 DEFAULT_UTILISATION = 0.35
 DEFAULT_HOST_SECONDS = 0.03

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pruneofa.data.corpus import CorpusConfig
+from pruneofa.data.pretraining.corpus import CorpusConfig
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.errors import ConfigurationError
 from pruneofa.planning.sizes import Head, ModelSizes, model_sizes
-from pruneofa.recipe import Recipe
+from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.training.config import TrainingConfig
 

@@ -22,7 +22,7 @@ from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
 from pruneofa.planning.load import PRETRAINING, Lengths, StageLoad
 from pruneofa.planning.sizes import Head, build_model
-from pruneofa.recipe import Recipe
+from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.training.objectives import MaskedLanguageModeling
 from pruneofa.training.session import train_model

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pruneofa.architectures import encoder_linears, pooler_linears
+from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.targets import target_modules

@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask
 from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
-from pruneofa.architectures import Role
+from pruneofa.architectures.families import Role
 from pruneofa.errors import ConfigurationError
 from pruneofa.quantization.activations import ActivationQuantizer
 from pruneofa.quantization.config import ACTIVATION_RANGE

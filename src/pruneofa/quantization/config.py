@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from pruneofa.architectures import ROLE_NAMES, Role
+from pruneofa.architectures.families import ROLE_NAMES, Role
 from pruneofa.quantization.grid import WeightGrid, weight_levels
 
 __all__ = [

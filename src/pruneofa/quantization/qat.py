@@ -7,7 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pruneofa.architectures import Role, embedding_tables, linear_roles, match_modules
+from pruneofa.architectures.families import Role
+from pruneofa.architectures.linears import embedding_tables, linear_roles
+from pruneofa.architectures.matching import match_modules
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.quantization.activations import ActivationQuantizer
 from pruneofa.quantization.attention import (

@@ -103,3 +103,19 @@ def _rename(root: ElementTree.Element, prefix: str) -> None:
 def _variable(colour: str) -> str:
     name = COLOUR_VARIABLES.get(colour)
     return colour if name is None else f"var({name}, {colour})"
+
+
+def opaque_figure(width: float, height: float) -> Figure:
+    """An empty white figure, since a file of its own may stand on a dark page."""
+    drawn = figure(width, height)
+    drawn.patch.set_facecolor("#ffffff")
+    drawn.patch.set_alpha(1.0)
+    return drawn
+
+
+def svg_file(drawn: Figure) -> str:
+    """The figure as a file of its own; the same input gives the same text."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(SETTINGS):
+        drawn.savefig(buffer, format="svg", metadata=NO_METADATA, facecolor=drawn.get_facecolor())
+    return buffer.getvalue().decode()

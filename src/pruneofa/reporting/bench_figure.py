@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from pruneofa.atomic import replacing_file
 from pruneofa.reporting import _axes, _svg
+from pruneofa.reporting._svg import opaque_figure, svg_file
 from pruneofa.reporting.bench import case_label, milliseconds
-from pruneofa.reporting.results_figures import opaque_figure, svg_file
 
 __all__ = ["bench_svg", "write_bench_figure"]
 

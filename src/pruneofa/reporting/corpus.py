@@ -2,21 +2,24 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from pruneofa.atomic import replacing_file
 from pruneofa.reporting import _axes, _svg
 from pruneofa.reporting.tables import Grid
 from pruneofa.reporting.units import MISSING, clean_text, format_percent, format_seconds
 
-__all__ = ["corpus_grid", "corpus_lines", "draw_corpus"]
+__all__ = ["corpus_grid", "corpus_lines", "draw_corpus", "write_corpus_picture"]
 
 _SPLITS = ("train", "validation")
 _BARS = 32
 _PIXEL_RATIO = 2
+_PICTURE_NAME = "corpus.png"
 
 
 def corpus_grid(record: Mapping[str, Any]) -> Grid:
@@ -75,6 +78,14 @@ def corpus_lines(record: Mapping[str, Any], times: Mapping[str, Any] | None = No
     if times is not None:
         lines += _times(times)
     return [clean_text(line) for line in lines]
+
+
+def write_corpus_picture(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Draw the corpus into its stage's folder; returns the picture's path."""
+    path = folder / _PICTURE_NAME
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(draw_corpus(record))
+    return path
 
 
 def draw_corpus(record: Mapping[str, Any]) -> bytes:

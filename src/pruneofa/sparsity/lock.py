@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from pruneofa.architectures import encoder_linears, pooler_linears
+from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.bits import pack_bits
 from pruneofa.sparsity.masks import MaskSet, unwrap, weight_of

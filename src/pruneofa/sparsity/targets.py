@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from pruneofa.architectures import encoder_linears, match_modules, pooler_linears
+from pruneofa.architectures.linears import encoder_linears, pooler_linears
+from pruneofa.architectures.matching import match_modules
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.masks import weight_of

@@ -2,31 +2,27 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneofa import machine
 from pruneofa.atomic import write_json
-from pruneofa.benchmarking.competition import compete
+from pruneofa.benchmarking.bench import bench_model
 from pruneofa.benchmarking.config import BenchConfig
 from pruneofa.benchmarking.contestants import ENGINE, Contestant
-from pruneofa.benchmarking.peers import missing_packages, require_peers
-from pruneofa.benchmarking.verdict import verdict
-from pruneofa.data.rows import Row, column_value, text_value
-from pruneofa.data.task_config import TaskConfig
-from pruneofa.data.task_presets import Columns
-from pruneofa.data.task_rows import EVALUATION, columns_of, read_evaluation_rows
+from pruneofa.benchmarking.forms import dense_contestants
+from pruneofa.benchmarking.peers import missing_packages
+from pruneofa.data.metrics.predictions import compare
+from pruneofa.data.sources.rows import Row, column_value, text_value
+from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.presets import Columns
+from pruneofa.data.tasks.rows import EVALUATION, columns_of, read_evaluation_rows
 from pruneofa.engine.engine import Engine
-from pruneofa.engine.native import active_kernel
 from pruneofa.errors import CheckpointError, EngineError
-from pruneofa.recipe import Recipe
-from pruneofa.stages.bench_models import dense_contestants, prepare_model
-from pruneofa.stages.compare import compare
+from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.stages.evaluate import evaluate_model
-from pruneofa.stages.task_training import required_task
 
-__all__ = ["bench_model", "run"]
+__all__ = ["run"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,54 +31,6 @@ _FILES = {"int8_model": "sparse int8", "task_model": "sparse"}
 """Models, the smallest first: what their files are called, and their names."""
 _RUNTIME_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch", ENGINE: "engine"}
 _TEXTS = 3
-
-
-def bench_model(
-    path: str,
-    config: BenchConfig,
-    *,
-    work_dir: Path | None = None,
-    name: str | None = None,
-    kernel: str | None = None,
-    beside: Sequence[Contestant] = (),
-) -> dict[str, Any]:
-    """Time a model on the engine and on the peers.
-
-    Args:
-        path: A compressed file or a model folder.
-        config: Shapes, threads, peers, repeats.
-        work_dir: Keeps the peers' files for the next time; None: they go when it is done.
-        name: Of the model, in the document.
-        kernel: The engine's kernel set; None: the best.
-        beside: Further contestants, of other models.
-
-    Returns:
-        The document: `model`, `settings`, `machine`, `packages`, `kernel`, `loads`, `cases`, `faults`, `verdict`.
-
-    Raises:
-        CheckpointError: The model is missing or damaged.
-        ConfigurationError: A peer is not installed, a length is beyond the model's, or its head is unknown.
-        EngineError: The engine's compiled part is missing, or the engine can't run the model.
-    """
-    active_kernel(kernel)
-    require_peers(config.peers)
-    if work_dir is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return bench_model(path, config, work_dir=Path(folder), name=name, kernel=kernel, beside=beside)
-    prepared = prepare_model(path, config.peers, work_dir, name=name, kernel=kernel)
-    found = compete((*prepared.contestants, *beside), prepared.facts, config)
-    document: dict[str, Any] = {
-        "benchmark": "bench",
-        "model": prepared.description,
-        "settings": config.model_dump(mode="json"),
-        "machine": machine.describe(),
-        "packages": {**machine.package_versions(), **_versions(found["loads"])},
-        "kernel": next(row["facts"]["kernel"] for row in found["loads"] if "kernel" in row["facts"]),
-        **found,
-    }
-    _add_rates(document)
-    document["verdict"] = verdict(document)
-    return document
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
@@ -171,26 +119,3 @@ def _agreement(file: Path, task: TaskConfig, predictions: Path, output_dir: Path
 def _text(row: Row, columns: Columns) -> str | tuple[str, str]:
     first = text_value(row, columns.text)
     return first if columns.pair is None else (first, text_value(row, columns.pair))
-
-
-def _add_rates(document: dict[str, Any]) -> None:
-    """Add the engine's rates to its rows: products a second that it did, and that a dense model would have taken."""
-    model = document["model"]
-    for case in document["cases"]:
-        tokens = case["batch"] * case["length"]
-        pairs = tokens * case["length"]
-        attention = pairs * model["products_per_pair_of_tokens"]
-        done = tokens * model["nonzero_products_per_token"] + attention
-        first = model["first_tokens_only"]
-        if first is not None:
-            done -= (tokens - case["batch"]) * first["nonzero_products_per_token"]
-            done -= (pairs - tokens) * first["products_per_pair_of_tokens"]
-        row = case["rows"][0]
-        row["actual_products_per_second"] = done / row["median_seconds"]
-        row["dense_equivalent_products_per_second"] = (tokens * model["products_per_token"] + attention) / row[
-            "median_seconds"
-        ]
-
-
-def _versions(loads: list[Mapping[str, Any]]) -> dict[str, str]:
-    return {row["name"]: row["facts"]["version"] for row in loads if "version" in row["facts"]}

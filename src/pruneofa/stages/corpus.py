@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pruneofa.architectures.positions import longest_sequence
 from pruneofa.errors import ConfigurationError
-from pruneofa.recipe import Recipe
-from pruneofa.stages.models import load_config, load_tokenizer, longest_sequence
-from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
-
-DATA_FOLDER = "data"
+from pruneofa.models.loading import load_config, load_tokenizer
+from pruneofa.recipe.document import Recipe
+from pruneofa.stage_folder import CHECKPOINTS_FOLDER, CORPUS_FOLDER, STATE_FOLDER
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path, *, processes: int | None = None) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path, *, processe
         output_dir: the stage's folder; the corpus goes to its `data`.
         processes: how many work, as many as there are cores by default; makes no difference to the result.
     """
-    from pruneofa.data.corpus import build_corpus
+    from pruneofa.data.pretraining.corpus import build_corpus
 
     if recipe.corpus is None:
         raise ConfigurationError("corpus: the recipe has no such section; add one that names its source")
@@ -33,7 +32,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path, *, processe
     return build_corpus(
         recipe.corpus,
         tokenizer,
-        output_dir / DATA_FOLDER,
+        output_dir / CORPUS_FOLDER,
         model_max_length=limit,
         processes=processes,
         work_dir=work_dir,

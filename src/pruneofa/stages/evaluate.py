@@ -7,31 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pruneofa.architectures.positions import longest_sequence
 from pruneofa.atomic import write_json
 from pruneofa.checkpoint.decompress import decompress
-from pruneofa.data.batching import PaddingCollator
-from pruneofa.data.metrics import TaskKind
-from pruneofa.data.task_config import TaskConfig
-from pruneofa.data.task_rows import EVALUATION
-from pruneofa.data.tasks import load_evaluations
+from pruneofa.data.batches.batching import PaddingCollator
+from pruneofa.data.metrics.predictions import PREDICTIONS_NAME, PREDICTIONS_VERSION
+from pruneofa.data.metrics.task_metrics import TaskKind
+from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.loading import load_evaluations
+from pruneofa.data.tasks.rows import EVALUATION
 from pruneofa.errors import ConfigurationError, DataError
-from pruneofa.recipe import Recipe
-from pruneofa.stages.engine_model import EngineModel
-from pruneofa.stages.models import load_any, load_config, load_tokenizer, longest_sequence
-from pruneofa.stages.scoring import scored
-from pruneofa.stages.task_models import OUTPUTS, auto_class, kind_of_model, labels_of_model
-from pruneofa.stages.task_training import required_task
+from pruneofa.models.engine_model import EngineModel
+from pruneofa.models.heads import OUTPUTS, auto_class, kind_of_model, labels_of_model
+from pruneofa.models.loading import load_any, load_config, load_tokenizer
+from pruneofa.models.names import MODEL_NAMES
+from pruneofa.models.scoring import scored
+from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.training.prediction import predict
 
 METRICS_NAME = "metrics.json"
-PREDICTIONS_NAME = "predictions.json"
-PREDICTIONS_VERSION = 1
-"""Version of the layout of a file of predictions."""
 
 _TASK_HEADS = ("ForSequenceClassification", "ForQuestionAnswering")
-
-# The artefacts that a run may have, in the order in which they are shown.
-MODEL_NAMES = {"task_teacher": "dense", "task_model": "sparse", "int8_model": "sparse int8"}
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.atomic import write_json
-from pruneofa.data.task_config import TaskConfig
-from pruneofa.data.tasks import TaskData
+from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.loading import TaskData
 from pruneofa.errors import ConfigurationError
+from pruneofa.models.heads import auto_class, load_with_new_head
+from pruneofa.models.loading import load_model
+from pruneofa.models.saving import manifest_extra, save_model
 from pruneofa.ranks import on_first
-from pruneofa.recipe import FinetuneSection, Recipe
-from pruneofa.stages.models import load_model, manifest_extra, save_log, save_model
-from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
-from pruneofa.stages.task_models import auto_class, load_with_new_head
-from pruneofa.stages.task_training import (
-    load_task_data,
-    required_task,
-    store_logits,
-    teacher_logits,
-    train_on_task,
-    validation_metrics,
-)
+from pruneofa.recipe.document import FinetuneSection, Recipe, required_task
+from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, save_log
+from pruneofa.training.tasks import load_task_data, store_logits, teacher_logits, train_on_task, validation_metrics
 
 logger = logging.getLogger(__name__)
 

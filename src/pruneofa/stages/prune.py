@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneofa.recipe import PruneSection, Recipe
-from pruneofa.stages.models import manifest_extra
-from pruneofa.stages.pretraining import pretrain
+from pruneofa.models.saving import manifest_extra
+from pruneofa.recipe.document import PruneSection, Recipe
+from pruneofa.training.pretraining import pretrain
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:

@@ -4,30 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneofa.architectures import encoder_linears, match_modules
+from pruneofa.architectures.linears import encoder_linears
+from pruneofa.architectures.matching import match_modules
+from pruneofa.architectures.positions import longest_sequence
+from pruneofa.data.tasks.calibration import read_texts, sample_batches
+from pruneofa.models.loading import load_config, load_model, load_tokenizer, model_class
+from pruneofa.models.saving import manifest_extra, save_model
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import QuantizedState
-from pruneofa.recipe import QuantizeSection, Recipe
+from pruneofa.recipe.document import QuantizeSection, Recipe, required_task
 from pruneofa.sparsity.lock import lock_pattern
-from pruneofa.stages.calibration import read_texts, sample_batches
-from pruneofa.stages.models import (
-    load_config,
-    load_model,
-    load_tokenizer,
-    longest_sequence,
-    manifest_extra,
-    model_class,
-    save_log,
-    save_model,
-)
-from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
-from pruneofa.stages.task_training import (
-    load_task_model,
-    required_task,
-    train_on_task,
-    validation_metrics,
-    with_teacher,
-)
+from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, save_log
+from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics, with_teacher
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:

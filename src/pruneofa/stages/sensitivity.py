@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.atomic import write_json
-from pruneofa.recipe import QuantizeSection, Recipe
+from pruneofa.data.tasks.calibration import sample_batches
+from pruneofa.recipe.document import QuantizeSection, Recipe
 from pruneofa.reporting.sensitivity import write_sensitivity_pictures
-from pruneofa.stages.calibration import sample_batches
-from pruneofa.stages.execution import Stage
 from pruneofa.stages.quantize import prepare_calibrated
 
 logger = logging.getLogger(__name__)
@@ -54,7 +53,3 @@ class _Lines:
         if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or done == of:
             logger.info("sensitivity: %d of %d modules", done, of)
             self._last = time.monotonic()
-
-
-STAGE = Stage("sensitivity", ("quantize", "task"), ("task_model",), run)
-"""For `execute`; not part of a whole run."""

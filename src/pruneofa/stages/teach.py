@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneofa.recipe import Recipe, TeachSection
-from pruneofa.stages.pretraining import pretrain
+from pruneofa.recipe.document import Recipe, TeachSection
+from pruneofa.training.pretraining import pretrain
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:

@@ -4,19 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneofa.recipe import Recipe, TransferSection
+from pruneofa.models.saving import manifest_extra, save_model
+from pruneofa.recipe.document import Recipe, TransferSection, required_task
 from pruneofa.sparsity.lock import PatternLock, lock_pattern
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.stages.models import manifest_extra, save_log, save_model
-from pruneofa.stages.record import CHECKPOINTS_FOLDER, STATE_FOLDER
-from pruneofa.stages.task_training import (
-    load_task_model,
-    required_task,
-    train_on_task,
-    validation_metrics,
-    with_teacher,
-)
-from pruneofa.stages.unlocked import ZeroCount
+from pruneofa.sparsity.zero_count import ZeroCount
+from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, save_log
+from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics, with_teacher
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from pruneofa.architectures import transformer_layers
+from pruneofa.architectures.linears import transformer_layers
 
 __all__ = ["compiled_layers"]
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from transformers import set_seed
 
 from pruneofa.atomic import write_json
-from pruneofa.data.sharing import RankBatchSampler
+from pruneofa.data.batches.sharing import RankBatchSampler
 from pruneofa.errors import CheckpointError
 from pruneofa.sparsity.masks import unwrap
 from pruneofa.training.best import BestCheckpointTrainer

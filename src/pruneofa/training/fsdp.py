@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from pruneofa.architectures import transformer_layers
+from pruneofa.architectures.linears import transformer_layers
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.lock import PatternLock
 from pruneofa.sparsity.pruner import Pruner

@@ -13,7 +13,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from pruneofa.data.unpadded import PackingCollator
+from pruneofa.architectures.positions import position_offset
+from pruneofa.data.batches.unpadded import PackingCollator
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.errors import ConfigurationError
 
@@ -79,17 +80,6 @@ def check_packing(label: str, *, takes_packed: bool, distillation: DistillationC
             f"{key}, but attention_loss is {distillation.attention_loss!r}, which needs each sequence in a row of its "
             "own; set batching to 'bucketed', or attention_loss to 'none'"
         )
-
-
-def position_offset(model: nn.Module) -> int:
-    """The position that `model` gives to the first token of a sequence.
-
-    RoBERTa-like models (MPNet too) keep the positions up to the padding token's id for padding.
-    """
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return 0 if module.padding_idx is None else module.padding_idx + 1
-    return 0
 
 
 def packed_attention(

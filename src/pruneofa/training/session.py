@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pruneofa.data.batching import EpochBatchSampler, PaddingCollator
+from pruneofa.data.batches.batching import EpochBatchSampler, PaddingCollator
 from pruneofa.errors import ConfigurationError
 from pruneofa.ranks import on_first, world_size
 from pruneofa.sparsity.lock import PatternLock

@@ -1,0 +1,1 @@
+"""The entropy-coded form of a sparse matrix."""

@@ -1,0 +1,1 @@
+"""Metrics of predictions, and how far two models are apart."""

@@ -1,0 +1,1 @@
+"""Text for pre-training: building a corpus, masking it."""

@@ -1,0 +1,1 @@
+"""Where rows come from: files in every layout, folders, installed packages, the hub."""

@@ -1,0 +1,1 @@
+"""Labelled data: what a task is, its rows, labels, questions and windows."""

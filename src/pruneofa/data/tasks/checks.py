@@ -1,0 +1,85 @@
+"""What can be found wrong with a task's data without a model: read before a long run begins."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pruneofa.data.metrics.task_metrics import TaskKind
+from pruneofa.data.sources.reading import is_read_later, read_rows
+from pruneofa.data.sources.rows import Row
+from pruneofa.data.tasks.classification import checked_label, checked_number, class_names
+from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.questions import read_questions, trainable_questions
+from pruneofa.data.tasks.rows import kind_of_rows, read_task_rows
+from pruneofa.errors import DataError, PruneofaError
+
+__all__ = ["check_sources"]
+
+
+def check_sources(config: TaskConfig) -> None:
+    """Read the files of a task (see `located`) whole: a fault is better found now than hours later.
+
+    Where a source needs a network, only the rows of the others are looked at, each on its own.
+
+    Raises:
+        ConfigurationError: the metric is not one of the task's kind.
+        DataError: a source is missing, faulty or empty; a column or label is missing; training has one label, or
+            hardly two alike; evaluation has a label that training lacks; no answer is in its context.
+    """
+    for key, item in _items(config):
+        with _named(key):
+            read_rows(item)
+    local = [(key, item) for key, item in _items(config) if not is_read_later(item)]
+    if len(local) == len(list(_items(config))):
+        rows = read_task_rows(config)
+        kind = kind_of_rows(config, rows.train)
+        config.metric_of(kind)
+        if kind == "classification":
+            with _named("task.train"):
+                class_names(rows.train, config)
+        _check(kind, {"train": rows.train, **rows.evaluations}, config)
+    elif config.kind in ("auto", "classification"):
+        for key, item in local:
+            with _named(key):
+                for row in read_rows(item):
+                    checked_label(row, config)
+
+
+def _check(kind: TaskKind, splits: dict[str, list[Row]], config: TaskConfig) -> None:
+    trained: set[str] = set(config.label_names or ())
+    for split, rows in splits.items():
+        with _named(f"task.{split}"):
+            if kind == "question_answering":
+                questions = read_questions(rows)
+                if split == "train":
+                    trainable_questions(questions)
+                continue
+            for row in rows:
+                if kind == "regression":
+                    checked_number(row, config)
+                    continue
+                label = checked_label(row, config)
+                if split == "train":
+                    trained.add(label)
+                elif label not in trained:
+                    raise DataError(
+                        f"{row.origin}: the label {label!r} does not occur in training (there: "
+                        f"{', '.join(sorted(trained)[:20])}); correct the row or add training examples"
+                    )
+
+
+def _items(config: TaskConfig) -> Iterator[tuple[str, str]]:
+    """Recipe key and item of every source of the task."""
+    sources = {"task.train": config.train, "task.evaluation": config.evaluation}
+    sources |= {f"task.also_evaluate.{name}": source for name, source in config.also_evaluate.items()}
+    for key, source in sources.items():
+        for item in [source] if isinstance(source, str) else source or []:
+            yield key, item
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Within the block, faults name the recipe key."""
+    try:
+        yield
+    except PruneofaError as error:
+        raise type(error)(f"{key}: {error}") from error

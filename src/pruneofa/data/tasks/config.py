@@ -1,0 +1,171 @@
+"""Settings of a task: where its data is, what its columns mean, and what it is judged by."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
+
+from pruneofa.data.metrics.task_metrics import METRICS, TaskKind
+from pruneofa.data.tasks.presets import PRESETS, QUESTIONS_LENGTH
+from pruneofa.errors import ConfigurationError
+
+__all__ = ["QuestionAnsweringConfig", "Source", "TaskConfig"]
+
+Source = str | list[str]
+"""What `pruneofa.data.sources.reading.read_rows` reads."""
+
+
+class QuestionAnsweringConfig(BaseModel):
+    """How long contexts are cut into windows, and how answers are chosen (as BERT's and transformers' scripts)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stride: int = Field(128, ge=0, description="tokens that neighbouring windows of a long context share")
+    max_question_length: int = Field(64, ge=1, description="longest question in tokens; longer ones are cut")
+    max_answer_length: int = Field(30, ge=1, description="longest answer in tokens")
+    n_best: int = Field(20, ge=1, description="best start and end positions that are combined, and answers kept")
+    unanswerable: bool | None = Field(
+        None, description="some questions have no answer, as in SQuAD 2.0 (default: if one of the split has none)"
+    )
+    null_threshold: float = Field(
+        0.0, allow_inf_nan=False, description="no answer where its score is above the best answer's by more than this"
+    )
+
+
+class TaskConfig(BaseModel):
+    """A task. A public one is known by its name (squad, squad_v2, mnli, qqp, qnli, sst2), with columns and sources."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task_name: str = Field(
+        default="classification", min_length=1, description="a public task's name, or any name for one's own"
+    )
+    kind: Literal["auto", "classification", "regression", "question_answering"] = Field(
+        default="auto", description="auto: by the rows (regression where labels are numbers and not all are whole)"
+    )
+    data_dir: str | None = Field(
+        default=None, min_length=1, description="folder that holds the public files of the task, instead of sources"
+    )
+    evaluation_fraction: float | None = Field(
+        default=None, gt=0.0, le=0.5, description="share of train that is evaluated on, where there is no evaluation"
+    )
+    train: Source | None = Field(
+        default=None, min_length=1, validate_default=True, description="Source of the training examples"
+    )
+    evaluation: Source | None = Field(
+        default=None,
+        min_length=1,
+        validate_default=True,
+        description="Source of the examples that results are reported on",
+    )
+    also_evaluate: dict[str, Source] = Field(
+        default_factory=dict, description="further sources to report on: name (such as mismatched) -> source"
+    )
+    validation_fraction: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.5,
+        description="share of train that no stage trains on, for choosing seeds, rates and steps by",
+    )
+    article_split: str | None = Field(
+        default=None,
+        min_length=1,
+        description="JSON file with train_articles and eval_articles, to make two splits of one by article",
+    )
+    article_column: str = Field(default="title", min_length=1, description="Column of the article, for article_split")
+    text_column: str | None = Field(default=None, min_length=1, description="Column of the text (default: text)")
+    text_pair_column: str | None = Field(default=None, min_length=1, description="Column of a pair's second text")
+    label_column: str | None = Field(default=None, min_length=1, description="Column of the label (default: label)")
+    label_names: list[str] | None = Field(
+        default=None, min_length=2, description="The labels in class order; default: those of training, sorted"
+    )
+    drop_labels: list[str] = Field(default_factory=list, description="rows with such a label are left out and counted")
+    broken_rows: Literal["error", "drop"] = Field(
+        default="error", description="lines of a TSV file with more or fewer fields than its header"
+    )
+    strip_full_stop: bool = Field(
+        default=False, description="take a closing full stop off every text, for data of which a part has lost them"
+    )
+    partial: str | None = Field(
+        default=None, min_length=1, description="what is incomplete about the data; said beside every result"
+    )
+    max_length: int = Field(
+        default=128,
+        ge=8,
+        description="Longest example in tokens; longer ones are cut (default for questions on texts: 384)",
+    )
+    question_answering: QuestionAnsweringConfig = Field(default_factory=QuestionAnsweringConfig)
+    metric: Literal["accuracy", "f1", "matthews", "pearson", "spearman", "exact_match"] | None = Field(
+        default=None,
+        validate_default=True,
+        description="Metric that the task is judged by (default: accuracy, pearson, f1)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, data: Any) -> Any:
+        """A public task's own settings, or the length that questions on texts need, below those that are given."""
+        if not isinstance(data, Mapping):
+            return data
+        preset = PRESETS.get(str(data.get("task_name")))
+        if preset is None:
+            return {"max_length": QUESTIONS_LENGTH, **data} if data.get("kind") == "question_answering" else data
+        named = any(data.get(key) is not None for key in ("train", "evaluation", "data_dir"))
+        return {**preset.settings, **({} if named else preset.hub), **data}
+
+    @field_validator("train", "evaluation")
+    @classmethod
+    def _sources_known(cls, value: Source | None, info: ValidationInfo) -> Source | None:
+        folder = info.data.get("data_dir")
+        if value is not None and folder is not None:
+            raise ValueError(f"is given beside data_dir = {folder!r}; allowed: one of the two")
+        split_off = info.field_name == "evaluation" and info.data.get("evaluation_fraction") is not None
+        if value is not None and split_off:
+            raise ValueError("is given beside evaluation_fraction; allowed: one of the two")
+        if value is None and folder is None and not split_off:
+            raise PydanticKnownError("missing")
+        return value
+
+    @field_validator("label_names")
+    @classmethod
+    def _distinct(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and len(set(value)) < len(value):
+            doubles = sorted({name for name in value if value.count(name) > 1})
+            raise ValueError(f"names a label twice: {', '.join(doubles)}; each label must stand once")
+        return value
+
+    @field_validator("also_evaluate")
+    @classmethod
+    def _names_are_plain(cls, value: dict[str, Source]) -> dict[str, Source]:
+        for name in value:
+            if not name.isidentifier() or name in ("train", "validation", "evaluation"):
+                raise ValueError(f"the name {name!r} can't be used; allowed: a word such as mismatched")
+        return value
+
+    @field_validator("metric")
+    @classmethod
+    def _fits_kind(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("kind", "auto")
+        if value is not None and kind != "auto" and value not in METRICS[kind]:
+            raise ValueError(f"is {value!r}; allowed for {kind}: {', '.join(METRICS[kind])}")
+        return value
+
+    def settled(self, kind: TaskKind) -> Self:
+        """This task, of a kind that its rows or its model told: questions on texts get their own default length."""
+        if kind != "question_answering" or "max_length" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"max_length": QUESTIONS_LENGTH})
+
+    def metric_of(self, kind: TaskKind) -> str:
+        """The metric that the task is judged by, when it is of this kind.
+
+        Raises:
+            ConfigurationError: `metric` is none of this kind's.
+        """
+        metric = self.metric or {"regression": "pearson", "question_answering": "f1"}.get(kind, "accuracy")
+        if metric not in METRICS[kind]:
+            raise ConfigurationError(
+                f"task.metric is {metric!r}, but the task is {kind}; allowed: {', '.join(METRICS[kind])}"
+            )
+        return metric

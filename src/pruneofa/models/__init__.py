@@ -1,0 +1,1 @@
+"""What a model folder means: loading, saving, heads, scoring."""

@@ -1,0 +1,224 @@
+"""What `finetune`, `transfer` and `quantize` share: training a model on the recipe's task."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from pruneofa.architectures.positions import longest_sequence
+from pruneofa.atomic import replacing_file
+from pruneofa.data.batches.batching import PaddingCollator
+from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.encoded import EncodedDataset
+from pruneofa.data.tasks.loading import Split, TaskData, load_task
+from pruneofa.distillation.config import DistillationConfig
+from pruneofa.distillation.distiller import Distiller
+from pruneofa.errors import ConfigurationError
+from pruneofa.models.heads import OUTPUTS, auto_class, check_fits, load_with_new_head
+from pruneofa.models.loading import load_config, load_model, load_tokenizer
+from pruneofa.models.scoring import trainers_metrics
+from pruneofa.ranks import on_first
+from pruneofa.sparsity.lock import PatternLock
+from pruneofa.sparsity.pruner import Pruner
+from pruneofa.stage_folder import STATE_FOLDER
+from pruneofa.training.config import TrainingConfig, uses_bfloat16
+from pruneofa.training.objectives import TaskLoss
+from pruneofa.training.prediction import WithTeacherLogits, predict
+from pruneofa.training.session import train_model
+
+_LOGITS_NAME = "train_logits.safetensors"
+Logits = Mapping[str, Sequence[npt.NDArray[np.float32]]]
+"""Name of a teacher's output -> a row for each training example."""
+
+
+def load_task_data(model_path: str, task: TaskConfig) -> tuple[Any, TaskData]:
+    """A model's tokenizer, and the task tokenised by it.
+
+    Raises:
+        CheckpointError: the model has no tokenizer or config.
+        DataError: as `load_task`.
+    """
+    tokenizer = load_tokenizer(model_path)
+    return tokenizer, load_task(task, tokenizer, longest_sequence(load_config(model_path)))
+
+
+def load_task_model(model_path: str, task: TaskConfig, *, head_is_trained: bool = False) -> tuple[Any, Any, TaskData]:
+    """Tokenizer, model with a head for the task, and the tokenised task.
+
+    Args:
+        model_path: the model to start from.
+        task: its data.
+        head_is_trained: the model has learned this task already, so its kind and labels must be the data's.
+
+    Raises:
+        CheckpointError: as `load_model`.
+        DataError: as `load_task`; the model was trained on another task.
+    """
+    tokenizer, data = load_task_data(model_path, task)
+    if not head_is_trained:
+        return tokenizer, load_with_new_head(model_path, data.kind, data.label_names), data
+    model = load_model(auto_class(data.kind), model_path, head_is_trained=True)
+    check_fits(f"model {model_path!r}", model.config, data.kind, data.label_names)
+    if data.label_names is not None:  # of a model whose labels nobody named
+        model.config.id2label = dict(enumerate(data.label_names))
+        model.config.label2id = {name: index for index, name in enumerate(data.label_names)}
+    return tokenizer, model, data
+
+
+def train_on_task(
+    stage: str,
+    model: Any,
+    data: TaskData,
+    task: TaskConfig,
+    training: TrainingConfig,
+    *,
+    pad_token_id: int,
+    checkpoint_dir: Path,
+    seed: int,
+    distiller: Distiller | None = None,
+    examples: Any = None,
+    pruner: Pruner | PatternLock | None = None,
+    freeze_observers_step: int | None = None,
+    resume_from_checkpoint: str | None = None,
+) -> list[dict[str, Any]]:
+    """Train `model` in place and return the log; see `train_model`.
+
+    What is held out of training is evaluated every `eval_steps` and at the end. The split that results are reported on
+    takes no part.
+
+    Raises:
+        ConfigurationError: `eval_steps` is set and nothing is held out.
+    """
+    check_can_evaluate(stage, training, task)
+    return train_model(
+        model,
+        TaskLoss(distiller),
+        training,
+        label=stage,
+        train_dataset=data.train if examples is None else examples,
+        eval_dataset=data.validation,
+        compute_metrics=None if data.validation is None else trainers_metrics(task, data.kind, data.validation),
+        pad_token_id=pad_token_id,
+        checkpoint_dir=checkpoint_dir,
+        seed=seed,
+        pruner=pruner,
+        freeze_observers_step=freeze_observers_step,
+        resume_from_checkpoint=resume_from_checkpoint,
+    )
+
+
+def check_can_evaluate(stage: str, training: TrainingConfig, task: TaskConfig) -> None:
+    """Refuse `eval_steps` where nothing is held out of training: what is reported must not be looked at before.
+
+    Raises:
+        ConfigurationError: nothing is.
+    """
+    if training.eval_steps is not None and not task.validation_fraction:
+        raise ConfigurationError(
+            f"{stage}.training.eval_steps is {training.eval_steps}, but no part of the training data is held out to "
+            "evaluate on; set task.validation_fraction (0.05, say), or leave eval_steps out"
+        )
+
+
+def validation_metrics(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics of the last evaluation on what is held out of training, by their plain names; {} without one."""
+    timing = ("runtime", "per_second", "preparation_time")
+    for entry in reversed(log):
+        if "eval_loss" in entry:
+            return {
+                key.removeprefix("eval_"): float(value)
+                for key, value in entry.items()
+                if key.startswith("eval_") and not any(word in key for word in timing)
+            }
+    return {}
+
+
+def with_teacher(
+    section: str,
+    distillation: DistillationConfig | None,
+    teacher_path: str | None,
+    student: Any,
+    data: TaskData,
+    pad_token_id: int,
+    training: TrainingConfig,
+) -> tuple[Distiller | None, Any]:
+    """The distiller of a stage, and its training examples with the teacher's logits beside them.
+
+    The teacher sees no dropout and the examples don't change, so its answers are computed once. A teacher whose hidden
+    states or attentions are learned from must run along.
+
+    Raises:
+        ConfigurationError: distillation is on and there is no teacher.
+        DataError: the teacher knows another task, other labels, or the labels in another order.
+    """
+    if distillation is None:
+        return None, data.train
+    if teacher_path is None:
+        raise ConfigurationError(
+            f"teacher: {section}.distillation is on, but there is no task teacher; add the finetune stage, name one "
+            f"with --teacher_name_or_path, or set {section}.distillation to null"
+        )
+    teacher = load_model(auto_class(data.kind), teacher_path, head_is_trained=True)
+    check_fits(f"teacher {teacher_path!r}", teacher.config, data.kind, data.label_names)
+    if distillation.needs_features:
+        return Distiller(teacher, distillation, student=student), data.train
+    logits = stored_logits(Path(teacher_path), data.train)
+    if logits is None:
+        logits = on_first(lambda: teacher_logits(teacher, data, pad_token_id, training))
+    return Distiller(None, distillation), WithTeacherLogits(data.train, logits)
+
+
+def teacher_logits(teacher: Any, data: TaskData, pad_token_id: int, training: TrainingConfig) -> Logits:
+    """A teacher's logits on the training examples."""
+    return predict(
+        teacher,
+        data.train,
+        PaddingCollator(pad_token_id),
+        OUTPUTS[data.kind],
+        batch_size=training.per_device_eval_batch_size,
+        bfloat16=uses_bfloat16(training),
+    )
+
+
+def store_logits(folder: Path, train: Split, logits: Logits) -> None:
+    """Keep a teacher's logits in its folder for those who learn from it on the same examples."""
+    arrays = {}
+    for name, rows in logits.items():
+        arrays[name] = np.concatenate([np.ravel(row) for row in rows]).astype(np.float32)
+        arrays[f"{name}.sizes"] = np.array([row.size for row in rows], dtype=np.int32)
+    with replacing_file(folder / STATE_FOLDER / _LOGITS_NAME) as temporary:
+        save_file(arrays, temporary, metadata={"examples": _digest(train)})
+
+
+def stored_logits(folder: Path, train: Split) -> Logits | None:
+    """Logits that `store_logits` left for exactly these examples, if any."""
+    path = folder / STATE_FOLDER / _LOGITS_NAME
+    if not path.is_file():
+        return None
+    found: dict[str, list[npt.NDArray[np.float32]]] = {}
+    try:
+        with safe_open(path, framework="np") as file:
+            if (file.metadata() or {}).get("examples") != _digest(train):
+                return None
+            for name in list(file.keys()):  # the reader is no mapping
+                if not name.endswith(".sizes"):
+                    sizes = file.get_tensor(f"{name}.sizes")
+                    found[name] = np.split(file.get_tensor(name), np.cumsum(sizes)[:-1])
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return found if found and all(len(rows) == len(train) for rows in found.values()) else None
+
+
+def _digest(train: Split) -> str:
+    """SHA-256 of the token ids and labels of the examples, in order."""
+    labels = train.labels if isinstance(train, EncodedDataset) else train.spans
+    state = hashlib.sha256(labels.tobytes())
+    for ids in train.input_ids:
+        state.update(len(ids).to_bytes(4, "little"))
+        state.update(ids.tobytes())
+    return state.hexdigest()
