@@ -1,19 +1,25 @@
-"""Damaged matrices: the compiled decoder does what the Python one does, the same bits or the same words of refusal."""
+"""Damaged matrices: the compiled decoder does what the tests' reference does, the same bits or words of refusal."""
 
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fuzzing.case_values import SPECIAL, damaged
-from pruneofa.checkpoint import bitmask
+from pruneofa.checkpoint.bitmask import BitmaskMatrix, encode_bitmask
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME, DType, bit_view
-from pruneofa.checkpoint.packed import matrix as packed
+from pruneofa.checkpoint.packed.matrix import PackedMatrix, encode_packed
 from pruneofa.errors import CheckpointError
 from pruneofa.native import native_module
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "checkpoint"))
+import reference_decoders.bitmask as bitmask_reference
+import reference_decoders.matrix as packed_reference
 
 __all__ = ["DecoderCases"]
 
@@ -26,8 +32,8 @@ NARROW = ("int8", "uint8", "float16", "bfloat16", "float32", "int32", "float8_e4
 class _Matrix:
     values: NDArray[Any]
     dtype: DType
-    packed: packed.PackedMatrix
-    bitmask: bitmask.BitmaskMatrix
+    packed: PackedMatrix
+    bitmask: BitmaskMatrix
 
 
 class DecoderCases:
@@ -63,7 +69,7 @@ class DecoderCases:
         if scales is not None:
             scales = np.resize(damaged(rng, scales, 0.3, resize=False), shape[0])
             dtype = matrix.dtype
-        encoded = packed.PackedMatrix(damaged(rng, whole.tables, 0.6), damaged(rng, whole.stream, 0.4), planes, scales)
+        encoded = PackedMatrix(damaged(rng, whole.tables, 0.6), damaged(rng, whole.stream, 0.4), planes, scales)
         turn = "shift128" if dtype.name == "int8" else "sign_last" if dtype.is_float else "none"
         dense = np.zeros(shape, dtype.storage)
 
@@ -71,7 +77,7 @@ class DecoderCases:
             self._native.decode_packed(encoded.tables, encoded.stream, encoded.planes, scales, turn, bit_view(dense))
             return [dense.tobytes()]
 
-        return _compare(compiled, lambda: [packed.decode_packed(encoded, shape, dtype, "x").tobytes()])
+        return _compare(compiled, lambda: [packed_reference.decode_packed(encoded, shape, dtype, "x").tobytes()])
 
     def _bitmask(self, rng: random.Random, matrix: _Matrix, shape: tuple[int, int]) -> str:
         whole = matrix.bitmask
@@ -86,14 +92,14 @@ class DecoderCases:
             counts = np.unpackbits(mask, axis=1).sum(axis=1, dtype=np.int64)
             offsets = np.cumsum(counts) - counts
         elements = damaged(rng, whole.compressed, 0.4)
-        encoded = bitmask.BitmaskMatrix(shape, elements, mask, offsets)
+        encoded = BitmaskMatrix(shape, elements, mask, offsets)
         dense, found = np.zeros(shape, elements.dtype), np.zeros(rows, np.int64)
 
         def compiled() -> list[bytes]:
             self._native.decode_bitmask(bit_view(elements), mask, offsets, bit_view(dense), found)
             return [dense.tobytes(), found.tobytes()]
 
-        return _compare(compiled, lambda: [array.tobytes() for array in bitmask.decode_bitmask(encoded, "x")])
+        return _compare(compiled, lambda: [array.tobytes() for array in bitmask_reference.decode_bitmask(encoded, "x")])
 
 
 def _compare(compiled: Callable[[], list[bytes]], specified: Callable[[], list[bytes]]) -> str:
@@ -106,9 +112,9 @@ def _compare(compiled: Callable[[], list[bytes]], specified: Callable[[], list[b
         found = compiled()
     except ValueError as error:
         assert wanted is None, f"the compiled decoder alone refuses: {error}"
-        assert f"x: {error}" == words, f"the compiled decoder says: {error}; Python: {words}"
+        assert f"x: {error}" == words, f"the compiled decoder says: {error}; the reference: {words}"
         return "refused"
-    assert wanted is not None, f"Python alone refuses: {words}"
+    assert wanted is not None, f"the reference alone refuses: {words}"
     assert found == wanted, "the decoders disagree"
     return "computed"
 
@@ -126,7 +132,7 @@ def _matrix(rng: np.random.Generator) -> _Matrix:
         scales = (0.02 * np.exp(rng.choice([0.1, 1.0, 9.0]) * rng.normal(size=shape[0]))).astype(np.float32)
         levels = np.clip(np.rint(0.2 * rng.normal(size=shape) / scales[:, None]), -127, 127)
         values = np.where(kept, levels, 0).astype(np.int8)
-    return _Matrix(values, dtype, packed.encode_packed(values, dtype, scales), bitmask.encode_bitmask(values))
+    return _Matrix(values, dtype, encode_packed(values, dtype, scales), encode_bitmask(values))
 
 
 def _resized(array: NDArray[Any], size: int) -> NDArray[Any]:

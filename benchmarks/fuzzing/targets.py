@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from fuzzing.mutations import UNREPAIRED
 from fuzzing.seeds import Seed, contents
-from pruneofa.checkpoint import decoding
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.inspection import Inspection, inspect_model
 from pruneofa.checkpoint.reader import CompressedModel, read_pofa
@@ -23,7 +22,6 @@ from pruneofa.quantization.state import load_quantization
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
 LARGEST_COMPARED = 4096  # elements; the page's reader is scalar
-PYTHON_SHARE = 0.15  # of the `.pofa` files, read by the Python decoders instead of the compiled ones
 COMPARED_SHARE = 0.3  # of the forged files that can be read; the page's reader is slow
 
 _Values = NDArray[Any]
@@ -66,13 +64,7 @@ class Judge:
             self._read_scales(self._folders[seed.name], content, rng)
         else:
             self._pofa.write_bytes(content)
-            compiled = decoding.native_if_built
-            if rng.random() < PYTHON_SHARE:
-                decoding.native_if_built = lambda: None
-            try:
-                self._read_pofa(seed, kind, rng)
-            finally:
-                decoding.native_if_built = compiled
+            self._read_pofa(seed, kind, rng)
         return "read"
 
     def _read_scales(self, folder: Path, content: bytes, rng: random.Random) -> None:

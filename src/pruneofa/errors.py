@@ -21,4 +21,4 @@ class CheckpointError(PruneofaError, ValueError):
 
 
 class EngineError(PruneofaError, RuntimeError):
-    """The engine's compiled part is missing or cannot be loaded on this machine."""
+    """The compiled part is missing or cannot be loaded on this machine, or does not run what it was asked to."""

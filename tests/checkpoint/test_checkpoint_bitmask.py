@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pruneofa.checkpoint import int8
-from pruneofa.checkpoint.bitmask import decode_bitmask, encode_bitmask, encoded_bytes
+from pruneofa.checkpoint.bitmask import encode_bitmask, encoded_bytes
+from pruneofa.checkpoint.decoding import decode_bitmask
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME, count_nonzero, from_float32, to_float32
 from pruneofa.checkpoint.int8 import dequantize, grid_integers, quantize_per_channel
 from pruneofa.errors import CheckpointError

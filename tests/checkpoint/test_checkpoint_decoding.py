@@ -1,24 +1,26 @@
-"""The compiled decoders and the Python ones: the same bits and words of refusal; and a reader without the former."""
+"""The compiled decoders and the reference: the same bits and words of refusal; and a reader without the former."""
+
+import sys
 
 import numpy as np
 import pytest
-from checkpoint_models import make_model
+from checkpoint_models import EMBEDDING, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_decoders import bitmask, matrix
 from test_checkpoint_packed import matrices, scaled_matrices
 
-from pruneofa.checkpoint import bitmask, decoding
+from pruneofa.checkpoint import decoding
 from pruneofa.checkpoint.bitmask import BitmaskMatrix, encode_bitmask
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
-from pruneofa.checkpoint.packed import matrix as packed
+from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.checkpoint.packed.matrix import PackedMatrix, encode_packed
 from pruneofa.checkpoint.reader import read_pofa
 from pruneofa.checkpoint.writer import compress
-from pruneofa.errors import CheckpointError
-from pruneofa.native import native_if_built
+from pruneofa.errors import CheckpointError, EngineError
+from pruneofa.native import native_module
 
-native = native_if_built()
-pytestmark = pytest.mark.skipif(native is None, reason="the compiled part was not built")
+native = native_module()
 INT8, F32 = DTYPES_BY_NAME["int8"], DTYPES_BY_NAME["float32"]
 
 
@@ -32,7 +34,7 @@ def outcome(decode):
 
 
 def both_packed(encoded, shape, dtype):
-    return [outcome(lambda m=m: m.decode_packed(encoded, shape, dtype, "x")) for m in (packed, decoding)]
+    return [outcome(lambda m=m: m.decode_packed(encoded, shape, dtype, "x")) for m in (matrix, decoding)]
 
 
 def both_bitmask(encoded):
@@ -100,7 +102,7 @@ def test_damaged_packed_matrices_are_judged_alike(data, case):
 
 
 @pytest.mark.parametrize("place", range(40))
-def test_each_number_of_the_tables_is_checked_as_python_does(place):
+def test_each_number_of_the_tables_is_checked_as_the_reference_does(place):
     rng = np.random.default_rng(0)
     # Rows and columns of unlike density, so that tables of classes are there too.
     share = np.where(np.arange(40) % 2, 0.9, 0.02)[:, None] * np.where(np.arange(48) % 2, 1.0, 0.1)
@@ -133,12 +135,15 @@ def test_damaged_bit_masks_are_judged_alike(data, case):
 
 
 @pytest.mark.parametrize("form", ["bitmask", "packed"])
-def test_a_file_reads_the_same_without_the_compiled_part(tmp_path, monkeypatch, form):
-    compress(make_model(tmp_path / "model", int8=True), tmp_path / "m.pofa", form=form)
-    model = read_pofa(tmp_path / "m.pofa")
-    found = {name: model.tensor(name).tobytes() for name in model.names}
-    monkeypatch.setattr(decoding, "native_if_built", lambda: None)
-    assert {name: model.tensor(name).tobytes() for name in model.names} == found
+def test_without_the_compiled_part_reading_says_so_and_a_folder_is_inspected(tmp_path, monkeypatch, form):
+    folder = make_model(tmp_path / "model", int8=True)
+    compress(folder, tmp_path / "m.pofa", form=form)
+    found = inspect_model(folder)
+    monkeypatch.setitem(sys.modules, "pruneofa._native", None)
+    with pytest.raises(EngineError, match=r"compiled part cannot be loaded .*compiler"):
+        inspect_model(tmp_path / "m.pofa")
+    assert EMBEDDING in read_pofa(tmp_path / "m.pofa").names
+    assert inspect_model(folder) == found
 
 
 @pytest.mark.parametrize(

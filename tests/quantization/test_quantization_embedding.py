@@ -1,4 +1,5 @@
 import pytest
+import quantization_reference as reference
 import torch
 from quantization_models import CONFIGS, classifier, tokens, train
 from torch import nn
@@ -6,7 +7,6 @@ from transformers import AutoModelForMaskedLM
 
 from pruneofa.architectures.linears import embedding_tables
 from pruneofa.errors import CheckpointError, ConfigurationError
-from pruneofa.quantization import reference
 from pruneofa.quantization.calibration import calibrate
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.embedding import QATEmbedding

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import quantization_reference as reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantization_models import CONFIGS, classifier, tokens
 from torch import nn
 
-from pruneofa.quantization import reference
 from pruneofa.quantization.activations import ActivationQuantizer
 from pruneofa.quantization.attention import AttentionProducts, attention_modules, attention_products
 from pruneofa.quantization.calibration import calibrate

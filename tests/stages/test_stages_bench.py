@@ -1,5 +1,6 @@
 """The stage `bench`: what it times and answers, what it leaves out, what its report shows."""
 
+import dataclasses
 import json
 import shutil
 
@@ -76,7 +77,7 @@ def test_the_engine_is_timed_and_answers_texts_of_the_evaluation_split(timed, sm
     page = render_report(data)
     assert '<h2 id="speed">Speed</h2>' in page
     assert answers[0]["text"] in page
-    assert data.from_json(data.to_json()) == data
+    assert json.loads(data.to_json())["answers"] == [dataclasses.asdict(answer) for answer in data.answers]
 
 
 @pytest.mark.slow

@@ -9,13 +9,9 @@ from typing import Any, NamedTuple
 
 from pruneofa import atomic
 from pruneofa.errors import DataError
-from pruneofa.reporting._decode import Decoder
 
 FORMAT_VERSION = 1
 """Version of the layout of `report.json`."""
-
-MAXIMUM_FILE_BYTES = 256 * 1024 * 1024
-"""A report is some hundred kilobytes; a file beyond this is refused before it is read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +84,6 @@ class TensorSparsity:
     nonzero: int
     size: int
     sparsity: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,12 +159,8 @@ class ReportData:
     speed: list[SpeedRow] = dataclasses.field(default_factory=list)
     answers: list[AnsweredText] = dataclasses.field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        # A list of plain triples is accepted as well.
-        object.__setattr__(self, "stages", [StageTime(*stage) for stage in self.stages])
-
     def to_json(self) -> str:
-        """This report as JSON text that `from_json` turns into an equal one.
+        """This report as JSON text: `format_version`, then its fields by name.
 
         Raises:
             DataError: a number is not finite; JSON has no such numbers.
@@ -189,40 +178,6 @@ class ReportData:
     def save(self, path: str | Path) -> None:
         """Write `to_json()` to `path`, all of it or nothing."""
         atomic.write_text(path, self.to_json())
-
-    @staticmethod
-    def from_json(text: str, source: str = "report.json") -> "ReportData":
-        """The report that `to_json` wrote.
-
-        Args:
-            text: the JSON document.
-            source: what an error message calls it, e.g. the file's path.
-
-        Raises:
-            DataError: it is no such document; the message names the place, the value and what is allowed.
-        """
-        return _report(Decoder.parse(text, source))
-
-    @staticmethod
-    def load(path: str | Path) -> "ReportData":
-        """The report in the file `path`.
-
-        Raises:
-            DataError: the file is missing, too large, or no report.
-        """
-        file = Path(path)
-        try:
-            if file.stat().st_size > MAXIMUM_FILE_BYTES:
-                raise DataError(
-                    f"{file}: {file.stat().st_size:,} bytes; a report has at most {MAXIMUM_FILE_BYTES:,}: "
-                    "write it again with the report stage"
-                )
-            text = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{file}: cannot read the report ({error.strerror}); run the pipeline first") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file}: not UTF-8 text (byte {error.start}); write the report again") from error
-        return ReportData.from_json(text, str(file))
 
 
 def curves_from_log_history(stage: str, log_history: Sequence[Mapping[str, Any]]) -> Curve:
@@ -256,85 +211,3 @@ def _finite(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _report(root: Decoder) -> ReportData:
-    version = root["format_version"].integer()
-    if version != FORMAT_VERSION:
-        raise root["format_version"].error(f"{FORMAT_VERSION}, the only layout that this release reads")
-    root.no_other_keys("format_version", *(field.name for field in dataclasses.fields(ReportData)))
-    return ReportData(
-        title=root["title"].text(),
-        rows=[_row(item) for item in root["rows"].items()],
-        curves=[_curve(item) for item in root["curves"].items()],
-        tensors=[_tensor(item) for item in root["tensors"].items()],
-        facts={key: item.text() for key, item in root["facts"].entries()},
-        stages=[
-            StageTime(item["name"].text(), item["seconds"].number(), item["status"].text())
-            for item in root["stages"].items()
-        ],
-        recipe_yaml=root["recipe_yaml"].text(),
-        notes=[item.text() for item in root["notes"].items()],
-        # Reports of runs that were not timed may lack these.
-        speed=[_speed(item) for item in root["speed"].items()] if "speed" in root else [],
-        answers=[_answer(item) for item in root["answers"].items()] if "answers" in root else [],
-    )
-
-
-def _row(item: Decoder) -> ModelRow:
-    item.no_other_keys(*(field.name for field in dataclasses.fields(ModelRow)))
-    return ModelRow(
-        name=item["name"].text(),
-        metrics={key: value.number() for key, value in item["metrics"].entries()},
-        encoder_sparsity=item["encoder_sparsity"].number(),
-        encoder_parameters=item["encoder_parameters"].integer(),
-        bytes_encoder=item["bytes_encoder"].integer(),
-        bytes_total=item["bytes_total"].integer(),
-        nominal_ratio=item["nominal_ratio"].optional_number(),
-        real_ratio=item["real_ratio"].optional_number(),
-        file=item["file"].text(),
-        note=item["note"].text(),
-    )
-
-
-def _speed(item: Decoder) -> SpeedRow:
-    item.no_other_keys(*(field.name for field in dataclasses.fields(SpeedRow)))
-    return SpeedRow(
-        model=item["model"].text(),
-        runtime=item["runtime"].text(),
-        batch=item["batch"].integer(),
-        length=item["length"].integer(),
-        threads=item["threads"].integer(),
-        median_seconds=item["median_seconds"].number(),
-        p95_seconds=item["p95_seconds"].number(),
-        items_per_second=item["items_per_second"].number(),
-        ratio=item["ratio"].number(),
-    )
-
-
-def _answer(item: Decoder) -> AnsweredText:
-    item.no_other_keys(*(field.name for field in dataclasses.fields(AnsweredText)))
-    return AnsweredText(
-        text=item["text"].text(),
-        label=item["label"].text(),
-        score=item["score"].number(),
-        expected=item["expected"].text(),
-    )
-
-
-def _curve(item: Decoder) -> Curve:
-    item.no_other_keys(*(field.name for field in dataclasses.fields(Curve)))
-    steps = [step.integer() for step in item["steps"].items()]
-    series = {key: [v.optional_number() for v in values.items()] for key, values in item["series"].entries()}
-    return Curve(item["stage"].text(), steps, series)
-
-
-def _tensor(item: Decoder) -> TensorSparsity:
-    item.no_other_keys(*(field.name for field in dataclasses.fields(TensorSparsity)))
-    return TensorSparsity(
-        name=item["name"].text(),
-        shape=tuple(extent.integer() for extent in item["shape"].items()),
-        nonzero=item["nonzero"].integer(),
-        size=item["size"].integer(),
-        sparsity=item["sparsity"].number(),
-    )

@@ -5,17 +5,21 @@ import pytest
 from checkpoint_models import contents, make_model, pack
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_decoders.matrix import from_byte_planes
+from reference_decoders.rans import Decoder
+from reference_decoders.tables import read_table
 
 from pruneofa.checkpoint import encoding
+from pruneofa.checkpoint.decoding import decode_packed
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.dtypes import DTYPES_BY_NAME
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.checkpoint.packed.entropy import entropy_bits, position_bits, value_bits
-from pruneofa.checkpoint.packed.frequencies import FrequencyTable, choose_table, normalised, read_table
-from pruneofa.checkpoint.packed.matrix import decode_packed, encode_packed
-from pruneofa.checkpoint.packed.planes import byte_planes, from_byte_planes
+from pruneofa.checkpoint.packed.frequencies import FrequencyTable, choose_table, normalised
+from pruneofa.checkpoint.packed.matrix import encode_packed
+from pruneofa.checkpoint.packed.planes import byte_planes
 from pruneofa.checkpoint.packed.positions import choose_model, group_frequencies
-from pruneofa.checkpoint.packed.rans import Decoder, Run, SymbolModel, encode
+from pruneofa.checkpoint.packed.rans import Run, SymbolModel, encode
 from pruneofa.checkpoint.packed.scale_classes import class_frequencies
 from pruneofa.checkpoint.reader import read_pofa
 from pruneofa.checkpoint.writer import compress

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pruneofa.errors import CheckpointError
-
-__all__ = ["MAX_BITS", "MIN_BITS", "FrequencyTable", "choose_table", "normalised", "read_table"]
+__all__ = ["MAX_BITS", "MIN_BITS", "FrequencyTable", "choose_table", "normalised"]
 
 MIN_BITS, MAX_BITS = 8, 16
-_REMEDY = "the file is damaged; copy or compress it again"
 
 
 @dataclass(frozen=True)
@@ -73,53 +70,3 @@ def choose_table(counts: NDArray[np.int64]) -> tuple[FrequencyTable, float]:
         candidates.append((table.coded_bits(counts) + 8 * len(table.to_bytes()), bits, table))
     cost, _, table = min(candidates, key=lambda candidate: candidate[:2])
     return table, cost
-
-
-def read_table(data: bytes, position: int, symbols: int, where: str) -> tuple[FrequencyTable, int]:
-    """Read and check one table.
-
-    Args:
-        data: The bytes that hold it.
-        position: Where it begins.
-        symbols: All its symbols must lie below.
-        where: File, tensor and table, for error messages.
-
-    Returns:
-        The table, and the position after it.
-
-    Raises:
-        CheckpointError: It is cut off, names a symbol out of range, is not in its one shortest form, or its frequencies
-            do not add up.
-    """
-    if position + 3 > len(data):
-        raise CheckpointError(f"{where}: the table is cut off after {len(data)} bytes; {_REMEDY}")
-    bits, first, last = data[position], data[position + 1], data[position + 1] + data[position + 2]
-    position += 3
-    if not MIN_BITS <= bits <= MAX_BITS:
-        raise CheckpointError(f"{where}: has {bits} bits, allowed are {MIN_BITS} to {MAX_BITS}; {_REMEDY}")
-    if last >= symbols:
-        raise CheckpointError(f"{where}: names the symbol {last}, allowed are 0 to {symbols - 1}; {_REMEDY}")
-    frequencies = np.zeros(256, dtype=np.int64)
-    for symbol in range(first, last + 1):
-        frequencies[symbol], position = _read_number(data, position, where)
-    total = int(frequencies.sum())
-    if total != 1 << bits:
-        raise CheckpointError(f"{where}: frequencies add up to {total}, {1 << bits} is needed; {_REMEDY}")
-    if frequencies[first] == 0 or frequencies[last] == 0:
-        raise CheckpointError(f"{where}: its first or last frequency is 0, which it should leave out; {_REMEDY}")
-    return FrequencyTable(bits, frequencies), position
-
-
-def _read_number(data: bytes, position: int, where: str) -> tuple[int, int]:
-    value = 0
-    for index in range(3):  # 2**16, the largest frequency, takes three groups of 7 bits
-        if position >= len(data):
-            raise CheckpointError(f"{where}: the table is cut off after {len(data)} bytes; {_REMEDY}")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            if byte == 0 and index:
-                break
-            return value, position
-    raise CheckpointError(f"{where}: a frequency is not in its shortest form or above 2**16; {_REMEDY}")

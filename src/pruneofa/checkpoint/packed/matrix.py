@@ -4,7 +4,6 @@ A stream holds, one after the other, the classes of rows and columns, the mask, 
 docs/format.md for every bit of it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +12,18 @@ from numpy.typing import NDArray
 
 from pruneofa.checkpoint.dtypes import DType, bit_view
 from pruneofa.checkpoint.packed.frequencies import FrequencyTable, choose_table
-from pruneofa.checkpoint.packed.planes import byte_planes, from_byte_planes
+from pruneofa.checkpoint.packed.planes import byte_planes
 from pruneofa.checkpoint.packed.positions import Blocks, choose_model, group_model
-from pruneofa.checkpoint.packed.rans import MAX_LANE_BITS, MAX_STEPS, Decoder, Run, SymbolModel, encode
+from pruneofa.checkpoint.packed.rans import MAX_LANE_BITS, MAX_STEPS, Run, SymbolModel, encode
 from pruneofa.checkpoint.packed.scale_classes import CLASS_TABLE_BITS, choose_unit, class_frequencies, row_classes
-from pruneofa.checkpoint.packed.tables import header_bytes, read_tables
-from pruneofa.errors import CheckpointError
 
-__all__ = ["MAX_ELEMENTS", "MAX_ELEMENTS_PER_BYTE", "PackedMatrix", "decode_packed", "encode_packed"]
+__all__ = ["MAX_ELEMENTS", "MAX_ELEMENTS_PER_BYTE", "PackedMatrix", "classes_of_values", "encode_packed"]
 
 MAX_ELEMENTS = MAX_STEPS << MAX_LANE_BITS  # so that no run is longer than all lanes may be
 MAX_ELEMENTS_PER_BYTE = 4096
 _BYTES_PER_LANE = 1200  # a lane costs about 3 bytes, so lanes add a quarter of a percent
 _MAX_WRITTEN_LANES = 4096
-_REMEDY = "the file is damaged; copy or compress it again"
+_BY_SCALE = 0x80  # in the byte of the coded planes: a unit follows
 
 
 @dataclass(frozen=True)
@@ -78,67 +75,12 @@ def encode_packed(matrix: NDArray[Any], dtype: DType, scales: NDArray[np.float32
     tables += values.tables
     longest = max(*(run.symbols.size for run in runs), int(np.count_nonzero(mask)))
     lane_bits = _lane_bits((cost + values.cost) / 8, longest)
-    header = header_bytes(lane_bits, (row_count, column_count), positions.group, values.coded, values.unit)
+    header = _header(lane_bits, (row_count, column_count), positions.group, values.coded, values.unit)
     stream = encode([*runs, *values.runs], 1 << lane_bits)
     planes = None
     if dtype.itemsize > 1:
         planes = np.stack(values.raw) if values.raw else np.zeros((0, int(np.count_nonzero(mask))), dtype=np.uint8)
     return PackedMatrix(np.frombuffer(header + bytes(tables), dtype=np.uint8), stream, planes, scales)
-
-
-def decode_packed(encoded: PackedMatrix, shape: tuple[int, int], dtype: DType, where: str) -> NDArray[Any]:
-    """Check an encoded matrix and give the dense one.
-
-    Args:
-        encoded: Its arrays, of the types and numbers of dimensions that the class names.
-        shape: (R, C), with at least one element.
-        dtype: Logical type of the matrix.
-        where: File and tensor, for error messages.
-
-    Raises:
-        CheckpointError: A table is impossible, the stream ends early or late, parts do not agree, or a value is zero.
-    """
-    # All tables are checked before the first symbol is decoded.
-    tables = read_tables(
-        encoded.tables.tobytes(),
-        dtype.itemsize,
-        all_coded=encoded.planes is None,
-        scaled=encoded.scales is not None,
-        where=where,
-    )
-    decoder = Decoder(encoded.stream, 1 << tables.lane_bits, where)
-    classes = [
-        np.zeros(size, dtype=np.uint8) if table is None else decoder.decode(SymbolModel.of(table), size)
-        for table, size in zip(tables.classes, shape, strict=True)
-    ]
-    blocks = Blocks(classes[0], classes[1], tables.probabilities, tables.group)
-    contexts = blocks.contexts if tables.probabilities.size > 1 else None
-    symbols = decoder.decode(group_model(tables.probabilities, tables.group), blocks.contexts.size, contexts)
-    mask = blocks.join(symbols, where)
-    count = int(np.count_nonzero(mask))
-    raw = sum(table is None for table in tables.planes)
-    if encoded.planes is not None and encoded.planes.shape != (raw, count):
-        raise CheckpointError(
-            f"{where}: section packed_planes has shape {list(encoded.planes.shape)}, {[raw, count]} is needed; "
-            f"{_REMEDY}"
-        )
-    stored: Iterator[NDArray[np.uint8]] = iter(()) if encoded.planes is None else iter(encoded.planes)
-    if tables.unit is None:
-        planes = [
-            next(stored) if table is None else decoder.decode(SymbolModel.of(table), count) for table in tables.planes
-        ]
-    else:
-        table = tables.planes[0]
-        assert table is not None
-        assert encoded.scales is not None
-        planes = [_decode_by_scale(decoder, table, tables.unit, encoded.scales, mask)]
-    decoder.finish()
-    values = from_byte_planes(planes, dtype)
-    if not values.all():
-        raise CheckpointError(f"{where}: holds a zero among the values, which the mask should leave out; {_REMEDY}")
-    dense = np.zeros(shape, dtype=dtype.storage)
-    bit_view(dense)[mask] = values
-    return dense
 
 
 @dataclass(frozen=True)
@@ -185,7 +127,7 @@ class _Values:
 
     @classmethod
     def _by_scale(cls, plane: NDArray[np.uint8], mask: NDArray[np.bool_], scales: NDArray[np.float32]) -> "_Values":
-        classes, of_value = _classes_of_values(scales, mask)
+        classes, of_value = classes_of_values(scales, mask)
         counts = np.bincount(of_value * 256 + plane, minlength=256 * classes.size).reshape(-1, 256).astype(np.int64)
         unit, table, cost = choose_unit(classes, counts)
         ordered, ends = plane[np.argsort(of_value, kind="stable")], np.cumsum(counts.sum(axis=1))
@@ -198,25 +140,7 @@ class _Values:
         return cls(table.to_bytes(), runs, [], 1, unit, cost)
 
 
-def _decode_by_scale(
-    decoder: Decoder, table: FrequencyTable, unit: int, scales: NDArray[np.float32], mask: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    """The symbols of the values in the order of the matrix, from a run for each class of rows."""
-    classes, of_value = _classes_of_values(scales, mask)
-    decoder.check_length(of_value.size)
-    parts = [
-        decoder.decode(SymbolModel(CLASS_TABLE_BITS, frequencies[None, :]), count)
-        for frequencies, count in zip(
-            class_frequencies(table, unit, classes), np.bincount(of_value, minlength=classes.size).tolist(), strict=True
-        )
-        if count
-    ]
-    result = np.empty(of_value.size, dtype=np.uint8)
-    result[np.argsort(of_value, kind="stable")] = np.concatenate([result[:0], *parts])
-    return result
-
-
-def _classes_of_values(
+def classes_of_values(
     scales: NDArray[np.float32], mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """The classes that rows have, rising, and of each value the place of its row's class among them."""
@@ -243,3 +167,10 @@ def _lane_bits(nbytes: float, longest_run: int) -> int:
     while longest_run > MAX_STEPS << bits:
         bits += 1
     return bits
+
+
+def _header(lane_bits: int, classes: tuple[int, int], group: int, coded: int, unit: int | None) -> bytes:
+    """The first bytes of the section; `coded` has bit i set where plane i is coded."""
+    if unit is None:
+        return bytes((lane_bits, *classes, group, coded))
+    return bytes((lane_bits, *classes, group, coded | _BY_SCALE)) + unit.to_bytes(2, "little")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pruneofa.checkpoint.dtypes import DType
 
-__all__ = ["byte_planes", "from_byte_planes"]
+__all__ = ["byte_planes"]
 
 
 def byte_planes(bits: NDArray[Any], dtype: DType) -> list[NDArray[np.uint8]]:
@@ -25,18 +25,6 @@ def byte_planes(bits: NDArray[Any], dtype: DType) -> list[NDArray[np.uint8]]:
     if dtype.is_float:
         bits = bits << _number(bits, 1) | bits >> _number(bits, 8 * dtype.itemsize - 1)
     return [(bits >> _number(bits, 8 * place)).astype(np.uint8) for place in reversed(range(dtype.itemsize))]
-
-
-def from_byte_planes(planes: list[NDArray[np.uint8]], dtype: DType) -> NDArray[Any]:
-    """The values [n] as unsigned integers again."""
-    bits: NDArray[Any] = planes[0].astype(f"<u{dtype.itemsize}")
-    for plane in planes[1:]:
-        bits = bits << _number(bits, 8) | plane
-    if dtype.name == "int8":
-        return bits ^ np.uint8(0x80)
-    if dtype.is_float:
-        bits = bits >> _number(bits, 1) | bits << _number(bits, 8 * dtype.itemsize - 1)
-    return bits
 
 
 def _number(bits: NDArray[Any], value: int) -> Any:

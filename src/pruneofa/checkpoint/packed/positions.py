@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruneofa.checkpoint.packed.rans import SymbolModel
-from pruneofa.errors import CheckpointError
 
 __all__ = [
     "ALL_ONES",
@@ -29,7 +28,6 @@ MAX_CLASSES = 16
 GROUP_SIZES = (4, 8)
 ALL_ONES = 2**16 - 1
 _UNIT = 2**16
-_REMEDY = "the file is damaged; copy or compress it again"
 _PROBABILITY_BITS = 16
 
 
@@ -112,25 +110,24 @@ class Blocks:
         group: int,
     ) -> None:
         self._group = group
-        self._shape = (row_classes.size, column_classes.size)
         self._sorted = probabilities.shape != (1, 1)
         self._rows = np.argsort(row_classes, kind="stable")
         self._columns = np.argsort(column_classes, kind="stable")
         row_ends = np.cumsum(np.bincount(row_classes, minlength=probabilities.shape[0])).tolist()
         column_ends = np.cumsum(np.bincount(column_classes, minlength=probabilities.shape[1])).tolist()
         self._blocks = [
-            (slice(top, bottom), slice(left, right), int(probabilities[i, j]), i * probabilities.shape[1] + j)
+            (slice(top, bottom), slice(left, right), int(probabilities[i, j]))
             for i, (top, bottom) in enumerate(zip([0, *row_ends[:-1]], row_ends, strict=True))
             for j, (left, right) in enumerate(zip([0, *column_ends[:-1]], column_ends, strict=True))
         ]
-        sizes = [self._symbols(rows, columns) if _is_coded(p) else 0 for rows, columns, p, _ in self._blocks]
+        sizes = [self._symbols(rows, columns) if _is_coded(p) else 0 for rows, columns, p in self._blocks]
         self.contexts: NDArray[np.uint8] = np.repeat(np.arange(len(sizes)).astype(np.uint8), sizes)
 
     def split(self, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """The symbols of a mask [R, C]: block after block, each row by row and padded at its end with zeros."""
         ordered = mask[self._rows][:, self._columns] if self._sorted else mask
         parts = [np.zeros(0, dtype=np.uint8)]
-        for rows, columns, probability, _ in self._blocks:
+        for rows, columns, probability in self._blocks:
             if not _is_coded(probability):
                 continue
             bits = ordered[rows, columns].reshape(-1)
@@ -140,32 +137,6 @@ class Blocks:
                 octets = np.stack([octets & 15, octets >> 4], axis=1).reshape(-1)[:count]
             parts.append(octets)
         return np.concatenate(parts)
-
-    def join(self, symbols: NDArray[np.uint8], where: str) -> NDArray[np.bool_]:
-        """The mask [R, C] of its symbols.
-
-        Raises:
-            CheckpointError: Padding bits are set.
-        """
-        ordered = np.zeros(self._shape, dtype=bool)
-        position = 0
-        for rows, columns, probability, number in self._blocks:
-            if not _is_coded(probability):
-                ordered[rows, columns] = probability == ALL_ONES
-                continue
-            size = (rows.stop - rows.start) * (columns.stop - columns.start)
-            count = self._symbols(rows, columns)
-            part = symbols[position : position + count]
-            position += count
-            bits = np.unpackbits(part[:, None], axis=1, count=self._group, bitorder="little").reshape(-1)
-            if bits[size:].any():
-                raise CheckpointError(f"{where}: block {number} of the mask has padding bits set; {_REMEDY}")
-            ordered[rows, columns] = bits[:size].reshape(ordered[rows, columns].shape)
-        if not self._sorted:
-            return ordered
-        mask = np.empty_like(ordered)
-        mask[self._rows[:, None], self._columns[None, :]] = ordered
-        return mask
 
     def _symbols(self, rows: slice, columns: slice) -> int:
         size: int = (rows.stop - rows.start) * (columns.stop - columns.start)

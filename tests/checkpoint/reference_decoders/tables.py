@@ -5,13 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pruneofa.checkpoint.packed.frequencies import FrequencyTable, read_table
+from pruneofa.checkpoint.packed.frequencies import MAX_BITS, MIN_BITS, FrequencyTable
 from pruneofa.checkpoint.packed.positions import GROUP_SIZES, MAX_CLASSES
 from pruneofa.checkpoint.packed.rans import MAX_LANE_BITS
 from pruneofa.checkpoint.packed.scale_classes import MAX_UNIT
 from pruneofa.errors import CheckpointError
-
-__all__ = ["PackedTables", "header_bytes", "read_tables"]
 
 _HEADER_BYTES = 5
 _BY_SCALE = 0x80  # in the byte of the coded planes: a unit follows
@@ -37,13 +35,6 @@ class PackedTables:
     classes: tuple[FrequencyTable | None, FrequencyTable | None]
     probabilities: NDArray[np.uint16]
     planes: tuple[FrequencyTable | None, ...]
-
-
-def header_bytes(lane_bits: int, classes: tuple[int, int], group: int, coded: int, unit: int | None) -> bytes:
-    """The first bytes of the section; `coded` has bit i set where plane i is coded."""
-    if unit is None:
-        return bytes((lane_bits, *classes, group, coded))
-    return bytes((lane_bits, *classes, group, coded | _BY_SCALE)) + unit.to_bytes(2, "little")
 
 
 def read_tables(data: bytes, itemsize: int, *, all_coded: bool, scaled: bool, where: str) -> PackedTables:
@@ -133,3 +124,53 @@ class _Reader:
         left = len(self._data) - self._position
         if left:
             raise CheckpointError(f"{self._where}: {left} bytes follow the last of packed_tables; {_REMEDY}")
+
+
+def read_table(data: bytes, position: int, symbols: int, where: str) -> tuple[FrequencyTable, int]:
+    """Read and check one table.
+
+    Args:
+        data: The bytes that hold it.
+        position: Where it begins.
+        symbols: All its symbols must lie below.
+        where: File, tensor and table, for error messages.
+
+    Returns:
+        The table, and the position after it.
+
+    Raises:
+        CheckpointError: It is cut off, names a symbol out of range, is not in its one shortest form, or its frequencies
+            do not add up.
+    """
+    if position + 3 > len(data):
+        raise CheckpointError(f"{where}: the table is cut off after {len(data)} bytes; {_REMEDY}")
+    bits, first, last = data[position], data[position + 1], data[position + 1] + data[position + 2]
+    position += 3
+    if not MIN_BITS <= bits <= MAX_BITS:
+        raise CheckpointError(f"{where}: has {bits} bits, allowed are {MIN_BITS} to {MAX_BITS}; {_REMEDY}")
+    if last >= symbols:
+        raise CheckpointError(f"{where}: names the symbol {last}, allowed are 0 to {symbols - 1}; {_REMEDY}")
+    frequencies = np.zeros(256, dtype=np.int64)
+    for symbol in range(first, last + 1):
+        frequencies[symbol], position = _read_number(data, position, where)
+    total = int(frequencies.sum())
+    if total != 1 << bits:
+        raise CheckpointError(f"{where}: frequencies add up to {total}, {1 << bits} is needed; {_REMEDY}")
+    if frequencies[first] == 0 or frequencies[last] == 0:
+        raise CheckpointError(f"{where}: its first or last frequency is 0, which it should leave out; {_REMEDY}")
+    return FrequencyTable(bits, frequencies), position
+
+
+def _read_number(data: bytes, position: int, where: str) -> tuple[int, int]:
+    value = 0
+    for index in range(3):  # 2**16, the largest frequency, takes three groups of 7 bits
+        if position >= len(data):
+            raise CheckpointError(f"{where}: the table is cut off after {len(data)} bytes; {_REMEDY}")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            if byte == 0 and index:
+                break
+            return value, position
+    raise CheckpointError(f"{where}: a frequency is not in its shortest form or above 2**16; {_REMEDY}")
