@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"architectures", "checkpoint", "data", "engine", "quantization"},
     "export": {"architectures", "checkpoint", "models", "quantization", "package"},
     "training": {"architectures", "data", "distillation", "models", "quantization", "sparsity"},
+    "evaluation": {"data", "engine"},
     "benchmarking": {"architectures", "checkpoint", "engine", "export", "models", "quantization"},
     "recipe": {"benchmarking", "data", "distillation", "quantization", "sparsity", "training"},
     "stages": {
@@ -45,7 +46,18 @@ ALLOWED: dict[str, set[str]] = {
     },
     "planning": {"architectures", "data", "distillation", "models", "recipe", "sparsity", "training", "workflow"},
     "cli": {
-        *("benchmarking", "checkpoint", "data", "engine", "export", "models", "planning", "recipe", "reporting"),
+        *(
+            "benchmarking",
+            "checkpoint",
+            "data",
+            "engine",
+            "evaluation",
+            "export",
+            "models",
+            "planning",
+            "recipe",
+            "reporting",
+        ),
         *("stages", "training", "workflow", "package"),
     },
     "__main__": {"cli"},

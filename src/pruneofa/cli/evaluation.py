@@ -45,12 +45,27 @@ def evaluate(
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     max_length: MaxLength = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            metavar="A,B",
+            help="Judge embeddings instead (similarity, classification, retrieval): names of files or folders in "
+            "--data_dir.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="With --tasks: a second model, such as the dense one.")
+    ] = None,
     engine: Annotated[bool, typer.Option("--engine", help="Compute with the engine in place of PyTorch.")] = False,
     overrides: Set = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Metrics and predictions of one model, as JSON files in the folder; with --compare, how two models differ."""
+    """Metrics and predictions of one model, as JSON files in the folder; with --compare, how two models differ.
+
+    With --tasks the quality of embeddings by MTEB's protocol, beside another model's.
+    """
     from pruneofa.cli.output import print_json, quiet_libraries
     from pruneofa.cli.stages import stage_recipe, task_settings
     from pruneofa.errors import ConfigurationError
@@ -60,6 +75,11 @@ def evaluate(
             raise ConfigurationError(f"--compare: names both models itself; leave {model!r} out")
         _compare(*compare, output_dir, as_json)
         return
+    if tasks is not None:
+        _judge_embeddings(model, tasks, data_dir, against, output_dir, as_json)
+        return
+    if against is not None:
+        raise ConfigurationError("--against: needs --tasks; two evaluations of a task are compared with --compare")
     if model is None or output_dir is None:
         missing = "MODEL: name the model" if model is None else "--output_dir: name the folder to write"
         raise ConfigurationError(f"{missing}, or give two evaluations with --compare")
@@ -77,6 +97,41 @@ def evaluate(
         return
     for name, value in metrics.items():
         typer.echo(f"{name}: {value:.4f}")
+
+
+def _judge_embeddings(
+    model: str | None, tasks: str, data_dir: str | None, against: str | None, output_dir: Path | None, as_json: bool
+) -> None:
+    from pruneofa.atomic import write_json
+    from pruneofa.cli.output import print_json
+    from pruneofa.errors import ConfigurationError
+    from pruneofa.evaluation.embedding_evaluation import evaluate_embeddings
+    from pruneofa.evaluation.scoring import TaskScore
+
+    if model is None or data_dir is None:
+        missing = "MODEL: name the model" if model is None else "--data_dir: name the folder of the tasks' files"
+        raise ConfigurationError(f"--tasks: {missing}")
+
+    def tell(path: str, score: TaskScore) -> None:
+        if not as_json:
+            typer.echo(f"{path}: {score.task} {score.metric} {score.score:.4f} ({len(score.values):,} examples)")
+
+    names = [name.strip() for name in tasks.split(",")]
+    document = evaluate_embeddings(model, names, Path(data_dir), against=against, progress=tell)
+    if output_dir is not None:
+        write_json(output_dir / "embeddings.json", document)
+    if as_json:
+        print_json(document)
+    elif against is not None:
+        for row in document["recovery"]["tasks"]:
+            typer.echo(f"{row['task']}: {_kept(row['ratio'])}")
+        typer.echo(f"mean of {len(names)} tasks: {_kept(document['recovery']['mean_ratio'])}")
+
+
+def _kept(interval: dict[str, float]) -> str:
+    """A ratio with its interval, in percent."""
+    value, low, high = (100 * interval[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} % kept (95 % interval {low:.1f} to {high:.1f})"
 
 
 def _compare(first: str, second: str, output_dir: Path | None, as_json: bool) -> None:

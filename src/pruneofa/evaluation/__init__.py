@@ -1,0 +1,1 @@
+"""How good embeddings are: similarity, classification and retrieval by MTEB's protocol, on local files."""
