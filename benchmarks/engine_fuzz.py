@@ -9,8 +9,8 @@ With --native a module that was built with sanitizers takes the place of the ins
 Cases are numbered; a number decides everything about its case. Children run them, and write down each number before it
 begins, so that a child that dies or hangs costs one case, which is then a fault. Four families: `.pofa` files of both
 forms, damaged blindly or forged with every hash repaired, into Engine.load; damaged matrices into the compiled
-decoders, which must do bit for bit and word for word what the numpy decoders of the tests do; arrays of any shape, type and value
-into Engine.run and into the compiled model; and models put together from hostile parts.
+decoders, which must do bit for bit and word for word what the numpy decoders of the tests do; arrays of any shape, type
+and value into Engine.run and into the compiled model; and models put together from hostile parts.
 """
 
 import argparse
