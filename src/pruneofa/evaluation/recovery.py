@@ -105,7 +105,9 @@ def _spearman(values: NDArray[np.float64], targets: NDArray[np.float64]) -> NDAr
     one, two = (side - side.mean(axis=1, keepdims=True) for side in ranks)
     lengths = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
     # Of a few pairs a resample may hold one alone, many times: it has no correlation and is left out of the interval.
-    return np.divide((one * two).sum(axis=1), lengths, out=np.full(len(one), np.nan), where=lengths > 0)
+    result = np.full(len(one), np.nan)
+    np.divide((one * two).sum(axis=1), lengths, out=result, where=lengths > 0)
+    return result
 
 
 def _interval(value: float, drawn: NDArray[np.float64]) -> Interval:
