@@ -242,10 +242,24 @@ def test_arrays_of_any_layout_and_type(engine):
 
 
 def test_texts_that_are_none(engine):
-    with pytest.raises(DataError, match="text 1 is int, a text or a pair of texts is needed"):
+    with pytest.raises(DataError, match=r"text 1 is int \(2\), not a text"):
         engine.classify(["w1", 2])
-    with pytest.raises(DataError, match="text 0 is tuple"):
+    with pytest.raises(DataError, match="text 0 is a tuple of 3; a text"):
         engine.classify([("w1", "w2", "w3")])
+    for call in (engine.classify, engine.embed, engine.tokenizer.encode):
+        with pytest.raises(DataError, match="text 300 is None, not a text: a missing value"):
+            call(["w1"] * 300 + [None])
+    for call in (engine.classify, engine.embed):
+        with pytest.raises(DataError, match="the argument is dict, whose order or values say nothing about texts"):
+            call({"text": "w1"})
+
+
+def test_pairs_in_lists_tuples_and_arrays_are_the_same(engine):
+    pairs = [("w1 w2", "w3"), ("w1 w2", "w4 w5")]
+    expected = engine.embed(pairs)
+    for same in ([list(pair) for pair in pairs], np.array(pairs), np.array(pairs, dtype=object), tuple(pairs)):
+        assert np.array_equal(engine.embed(same), expected)
+        assert [found.scores for found in engine.classify(same)] == [found.scores for found in engine.classify(pairs)]
 
 
 def changed(folder, tmp_path, *, config=None, tensors=None, grids=None):

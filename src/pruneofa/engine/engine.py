@@ -12,13 +12,13 @@ from pruneofa.engine.answers import Answer, best_span
 from pruneofa.engine.batch import ragged_batch
 from pruneofa.engine.loader import LoadedModel, default_threads, load_model
 from pruneofa.engine.source import ModelSource, open_source
-from pruneofa.engine.tokenization import TextTokenizer, as_list, load_tokenizer, offsets_of
+from pruneofa.engine.tokenization import TextTokenizer, load_tokenizer, offsets_of
 from pruneofa.errors import ConfigurationError, DataError
+from pruneofa.texts import Text, as_texts
 
 __all__ = ["Answer", "Classification", "Engine", "Output"]
 
 Pooling = Literal["mean", "cls"]
-Text = str | tuple[str, str]
 _TEXTS_AT_ONCE = 256
 
 
@@ -168,7 +168,7 @@ class Engine:
             DataError: An element is no text.
         """
         self._needs("classify", "a head for sequence classification")
-        items, single = as_list(texts)
+        items, single = as_texts(texts)
         found = [self._classification(row) for output in self._outputs(items) for row in output]
         return found[0] if single else found
 
@@ -228,7 +228,7 @@ class Engine:
         """
         if pooling not in ("mean", "cls"):
             raise DataError(f"pooling is {pooling!r:.40}, allowed are 'mean' and 'cls'")
-        items, single = as_list(texts)
+        items, single = as_texts(texts)
         result = np.zeros((len(items), self.hidden_size), dtype=np.float32)
         row = 0
         for chunk in _chunks(items):

@@ -1,7 +1,6 @@
 """Text to token ids, with the tokenizer that lies in the model."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +8,11 @@ from tokenizers import Encoding, Tokenizer
 
 from pruneofa.engine.source import ModelSource
 from pruneofa.errors import CheckpointError, DataError
+from pruneofa.texts import Text, as_texts, valid_text
 
 __all__ = ["TextTokenizer", "TokenizedBatch", "load_tokenizer"]
 
 TOKENIZER_NAME = "tokenizer.json"
-
-Text = str | tuple[str, str]
 
 
 class TokenizedBatch:
@@ -59,19 +57,17 @@ class TextTokenizer:
         Raises:
             DataError: An element is no text.
         """
-        for index, text in enumerate(texts):
-            pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
-            if not isinstance(text, str) and not pair:
-                raise DataError(f"text {index} is {type(text).__name__}, a text or a pair of texts is needed")
+        checked, _ = as_texts(list(texts))
         tokenizer = self._plain if max_tokens is None else self._window(max_tokens, 0)
-        return TokenizedBatch(tokenizer.encode_batch(list(texts)))
+        return TokenizedBatch(tokenizer.encode_batch(checked))
 
     def encode_windows(self, question: str, context: str, max_tokens: int, stride: int) -> TokenizedBatch:
         """Encode a pair whose second text is cut into windows that overlap by `stride` tokens.
 
         Raises:
-            DataError: The question leaves no room for the context.
+            DataError: The question leaves no room for the context, or one of them is no text.
         """
+        question, context = valid_text(question, "the question"), valid_text(context, "the context")
         tokenizer = self._window(min(max_tokens, self._max_tokens), stride)
         try:
             first = tokenizer.encode(question, context)
@@ -117,13 +113,6 @@ def load_tokenizer(source: ModelSource, max_tokens: int) -> TextTokenizer:
     except Exception as error:  # the library raises nothing more specific
         raise CheckpointError(f"{source.path}: {TOKENIZER_NAME} is no tokenizer ({error}); save it again") from None
     return TextTokenizer(tokenizer, max_tokens)
-
-
-def as_list(texts: Any) -> tuple[list[Any], bool]:
-    """`texts` as a list, and whether it was a single text (or pair)."""
-    if isinstance(texts, str | tuple):
-        return [texts], True
-    return list(texts), False
 
 
 def offsets_of(encoding: Encoding, sequence: int) -> NDArray[np.int64]:
