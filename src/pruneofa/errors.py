@@ -22,3 +22,8 @@ class CheckpointError(PruneofaError, ValueError):
 
 class EngineError(PruneofaError, RuntimeError):
     """The compiled part is missing or cannot be loaded on this machine, or does not run what it was asked to."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's error, or its type where it says nothing: for a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

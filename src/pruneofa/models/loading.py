@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from pruneofa.architectures.linears import encoder_linears
 from pruneofa.checkpoint.model_folder import QUANTIZATION_NAME
 from pruneofa.data.sources.packaged import resolve_model
-from pruneofa.errors import CheckpointError
+from pruneofa.errors import CheckpointError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def load_tokenizer(name_or_path: str) -> Any:
         return AutoTokenizer.from_pretrained(path, use_fast=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"model {name_or_path!r}: its tokenizer can't be loaded: {_first_line(error)}; give a folder with an "
+            f"model {name_or_path!r}: its tokenizer can't be loaded: {first_line(error)}; give a folder with an "
             "intact tokenizer.json"
         ) from error
 
@@ -45,7 +45,7 @@ def load_config(name_or_path: str) -> Any:
     try:
         return AutoConfig.from_pretrained(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"model {name_or_path!r}: its config.json can't be read: {_first_line(error)}") from error
+        raise CheckpointError(f"model {name_or_path!r}: its config.json can't be read: {first_line(error)}") from error
 
 
 def model_class(config: Any) -> Any:
@@ -75,7 +75,7 @@ def load_model(auto_class: Any, name_or_path: str, *, head_is_trained: bool = Fa
         model, report = auto_class.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **settings)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"model {name_or_path!r} can't be loaded: {_first_line(error)}; give a folder with config.json and an "
+            f"model {name_or_path!r} can't be loaded: {first_line(error)}; give a folder with config.json and an "
             "intact model.safetensors"
         ) from error
     _refuse_random_weights(model, name_or_path, set(report["missing_keys"]), head_is_trained)
@@ -117,7 +117,3 @@ def load_any(auto_class: Any, path: str, *, head_is_trained: bool = False) -> An
     if is_quantized(path):
         return load_quantized(path, auto_class)
     return load_model(auto_class, path, head_is_trained=head_is_trained)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

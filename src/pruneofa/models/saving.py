@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.checkpoint.manifest import Manifest, read_manifest, write_manifest
-from pruneofa.errors import CheckpointError
+from pruneofa.errors import CheckpointError, first_line
 from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.ranks import on_first
 
@@ -56,7 +56,7 @@ def _write_model(
         model.save_pretrained(output_dir, save_original_format=False)
     except SafetensorError as error:
         raise CheckpointError(
-            f"{output_dir}: the model can't be written: {_first_line(error)}; free some space and run the "
+            f"{output_dir}: the model can't be written: {first_line(error)}; free some space and run the "
             "same command again"
         ) from error
     if tokenizer is not None:
@@ -99,7 +99,3 @@ def manifest_extra(path: str) -> dict[str, Any]:
     """The further facts that the model at `path` carries, if it was saved by a stage."""
     manifest = read_manifest(path) if Path(path).is_dir() else None
     return dict(manifest.extra) if manifest is not None else {}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

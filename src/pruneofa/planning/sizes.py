@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
-from pruneofa.errors import ConfigurationError
+from pruneofa.errors import ConfigurationError, first_line
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.targets import target_modules
 
@@ -90,7 +90,7 @@ def build_model(config: Any, head: Head) -> Any:
     except ValueError as error:
         raise ConfigurationError(
             f"a model of type {getattr(config, 'model_type', None)!r} can't be built with a head for {head}: "
-            f"{str(error).splitlines()[0]}"
+            f"{first_line(error)}"
         ) from error
 
 

@@ -15,7 +15,7 @@ from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.recipe.document import QuantizeSection, Recipe, required_task
 from pruneofa.sparsity.lock import lock_pattern
 from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, save_log
-from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics, with_teacher
+from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
@@ -43,10 +43,6 @@ def _trained(recipe: Recipe, section: QuantizeSection, inputs: Mapping[str, str]
         texts, pad, limit = section.calibration, tokenizer.pad_token_id, longest_sequence(model)
         dataset = data.train if texts.source is None else read_texts(texts.source, task, tokenizer, limit)
         calibrate(model, sample_batches(dataset, texts.examples, texts.batch_size, pad, recipe.seed))
-    teacher = inputs.get("task_teacher")
-    distiller, examples = with_teacher(
-        "quantize", section.distillation, teacher, model, data, tokenizer.pad_token_id, section.training
-    )
     log = train_on_task(
         "quantize",
         model,
@@ -56,8 +52,8 @@ def _trained(recipe: Recipe, section: QuantizeSection, inputs: Mapping[str, str]
         pad_token_id=tokenizer.pad_token_id,
         checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=recipe.seed,
-        distiller=distiller,
-        examples=examples,
+        distillation=section.distillation,
+        teacher=inputs.get("task_teacher"),
         pruner=lock,
         freeze_observers_step=section.quantization.freeze_observers_step,
         resume_from_checkpoint=inputs.get("checkpoint"),

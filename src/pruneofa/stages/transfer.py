@@ -10,7 +10,7 @@ from pruneofa.sparsity.lock import PatternLock, lock_pattern
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.sparsity.zero_count import ZeroCount
 from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, save_log
-from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics, with_teacher
+from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics
 
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
@@ -29,10 +29,6 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         keeper = Pruner(model, section.sparsity)
     else:
         keeper = lock_pattern(model) if section.lock else ZeroCount(model)
-    teacher = inputs.get("task_teacher")
-    distiller, examples = with_teacher(
-        "transfer", section.distillation, teacher, model, data, tokenizer.pad_token_id, section.training
-    )
     log = train_on_task(
         "transfer",
         model,
@@ -42,8 +38,8 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
         pad_token_id=tokenizer.pad_token_id,
         checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
         seed=recipe.seed,
-        distiller=distiller,
-        examples=examples,
+        distillation=section.distillation,
+        teacher=inputs.get("task_teacher"),
         pruner=keeper,
         resume_from_checkpoint=inputs.get("checkpoint"),
     )

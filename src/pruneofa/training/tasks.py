@@ -80,27 +80,29 @@ def train_on_task(
     pad_token_id: int,
     checkpoint_dir: Path,
     seed: int,
-    distiller: Distiller | None = None,
-    examples: Any = None,
+    distillation: DistillationConfig | None = None,
+    teacher: str | None = None,
     pruner: Pruner | PatternLock | None = None,
     freeze_observers_step: int | None = None,
     resume_from_checkpoint: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place and return the log; see `train_model`.
+    """Train `model` in place, from `teacher` where `distillation` is given, and return the log; see `train_model`.
 
     What is held out of training is evaluated every `eval_steps` and at the end. The split that results are reported on
     takes no part.
 
     Raises:
-        ConfigurationError: `eval_steps` is set and nothing is held out.
+        ConfigurationError: `eval_steps` is set and nothing is held out; distillation is on and there is no teacher.
+        DataError: the teacher knows another task, other labels, or the labels in another order.
     """
     check_can_evaluate(stage, training, task)
+    distiller, examples = _with_teacher(stage, distillation, teacher, model, data, pad_token_id, training)
     return train_model(
         model,
         TaskLoss(distiller),
         training,
         label=stage,
-        train_dataset=data.train if examples is None else examples,
+        train_dataset=examples,
         eval_dataset=data.validation,
         compute_metrics=None if data.validation is None else trainers_metrics(task, data.kind, data.validation),
         pad_token_id=pad_token_id,
@@ -138,7 +140,7 @@ def validation_metrics(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {}
 
 
-def with_teacher(
+def _with_teacher(
     section: str,
     distillation: DistillationConfig | None,
     teacher_path: str | None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pruneofa.atomic import write_text
 from pruneofa.checkpoint.model_folder import ModelFolder
-from pruneofa.errors import CheckpointError, ConfigurationError, PruneofaError
+from pruneofa.errors import CheckpointError, ConfigurationError, PruneofaError, first_line
 from pruneofa.workflow.card import folder_card
 from pruneofa.workflow.report import CARD_NAME, MODEL_NAME, RECIPE_NAME, result_folder, run_card
 
@@ -120,10 +120,10 @@ def _upload(folder: Path, repo_id: str, private: bool, commit_message: str, api:
         if status == 401:
             raise PruneofaError(_no_token(repo_id)) from error
         remedy = "use a token with the right to write there" if status == 403 else "try again later"
-        raise PruneofaError(f"{repo_id}: the hub refuses the upload ({_first_line(error)}); {remedy}") from error
+        raise PruneofaError(f"{repo_id}: the hub refuses the upload ({first_line(error)}); {remedy}") from error
     except Exception as error:  # the transport's errors have no common base with those of the client
         raise PruneofaError(
-            f"{repo_id}: the hub can't be reached or the upload broke off ({_first_line(error)}); check the network "
+            f"{repo_id}: the hub can't be reached or the upload broke off ({first_line(error)}); check the network "
             "(and HF_HUB_OFFLINE) and run the same command again, what is there already is not sent twice"
         ) from error
     return str(created)
@@ -136,7 +136,7 @@ def _check_repo_id(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ConfigurationError(f"REPO is {repo_id!r}, allowed is 'user/name': {_first_line(error)}") from error
+        raise ConfigurationError(f"REPO is {repo_id!r}, allowed is 'user/name': {first_line(error)}") from error
 
 
 def _no_token(repo_id: str) -> str:
@@ -144,7 +144,3 @@ def _no_token(repo_id: str) -> str:
         f"{repo_id}: the hub asks for a token; log in with `hf auth login` or set HF_TOKEN to one that may write "
         "(--dry_run lists what would be sent)"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

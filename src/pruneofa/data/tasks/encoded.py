@@ -9,7 +9,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["EncodedDataset", "encode_texts"]
+__all__ = ["EncodedDataset", "encode_texts", "token_fields"]
 
 _TOKENIZE_BATCH = 1000
 Texts = list[str] | list[tuple[str, str]]
@@ -48,12 +48,16 @@ class EncodedDataset:
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         """One example: `input_ids`, `attention_mask`, `token_type_ids` where there are any, and `label`."""
         index = key[1] if isinstance(key, tuple) else key
-        ids = self.input_ids[index].tolist()
-        example: dict[str, Any] = {"input_ids": ids, "attention_mask": [1] * len(ids)}
-        if self.token_type_ids is not None:
-            example["token_type_ids"] = self.token_type_ids[index].tolist()
-        example["label"] = self.labels[index].item()
-        return example
+        return {**token_fields(self.input_ids, self.token_type_ids, index), "label": self.labels[index].item()}
+
+
+def token_fields(input_ids: list[IntArray], token_type_ids: list[IntArray] | None, index: int) -> dict[str, Any]:
+    """What a model reads of one sequence: `input_ids`, `attention_mask`, and `token_type_ids` where there are any."""
+    ids = input_ids[index].tolist()
+    fields: dict[str, Any] = {"input_ids": ids, "attention_mask": [1] * len(ids)}
+    if token_type_ids is not None:
+        fields["token_type_ids"] = token_type_ids[index].tolist()
+    return fields
 
 
 def encode_texts(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.encoded import token_fields
 from pruneofa.data.tasks.questions import Question
 from pruneofa.errors import ConfigurationError
 
@@ -61,12 +62,9 @@ class WindowDataset:
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         """One window: `input_ids`, `attention_mask`, `token_type_ids` where there are any, and the span."""
         index = key[1] if isinstance(key, tuple) else key
-        ids = self.input_ids[index].tolist()
-        example: dict[str, Any] = {"input_ids": ids, "attention_mask": [1] * len(ids)}
-        if self.token_type_ids is not None:
-            example["token_type_ids"] = self.token_type_ids[index].tolist()
         start, end = self.spans[index].tolist()
-        return {**example, "start_positions": start, "end_positions": end}
+        fields = token_fields(self.input_ids, self.token_type_ids, index)
+        return {**fields, "start_positions": start, "end_positions": end}
 
     @property
     def gold_answers(self) -> dict[str, tuple[str, ...]]:
