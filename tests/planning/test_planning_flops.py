@@ -10,9 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
-from pruneofa.planning.estimate import loads
 from pruneofa.planning.flops import forward_flops, stage_flops
-from pruneofa.planning.load import Lengths, StageLoad
+from pruneofa.planning.load import Lengths, StageLoad, loads
 from pruneofa.planning.sizes import build_model
 from pruneofa.training.objectives import MaskedLanguageModeling
 

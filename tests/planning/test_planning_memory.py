@@ -13,8 +13,7 @@ import torch
 from small_plans import small_config, small_recipe
 
 import pruneofa
-from pruneofa.planning.estimate import loads
-from pruneofa.planning.load import StageLoad
+from pruneofa.planning.load import StageLoad, loads
 from pruneofa.planning.memory import largest_batch, step_memory
 from pruneofa.planning.sizes import build_model
 
@@ -106,8 +105,8 @@ def test_largest_batch_fits_and_one_more_does_not() -> None:
 _MEASURE = """
 import json, sys
 from pruneofa.allocator import keep_freed_memory
-from pruneofa.planning.estimate import loads
 from pruneofa.planning.measure import measure_stage
+from pruneofa.planning.load import loads
 from pruneofa.planning.memory import step_memory
 from pruneofa.recipe.document import Recipe
 from pruneofa.planning.sizes import architecture_config

@@ -3,7 +3,7 @@
 import pytest
 
 from pruneofa.errors import ConfigurationError
-from pruneofa.planning.outline import plan
+from pruneofa.planning.outline import outline
 from pruneofa.recipe.document import Recipe
 from pruneofa.recipe.files import load_recipe, shipped_recipes
 from pruneofa.recipe.published import published_rows
@@ -21,7 +21,7 @@ def test_there_are_45_rows_and_each_is_a_shipped_recipe():
 @pytest.mark.parametrize("row", published_rows(), ids=lambda row: row.recipe)
 def test_a_row_is_planned_at_full_size(row):
     recipe = load_recipe(row.recipe)
-    found = plan(recipe)
+    found = outline(recipe)
     assert (found.encoder_weights, found.pooler_weights) == (PRUNABLE[row.model], POOLER[row.model])
     share = found.pruned_weights / (found.encoder_weights + found.pooler_weights)
     assert share == pytest.approx(row.sparsity, abs=1e-5)
@@ -77,7 +77,7 @@ def test_pretraining_takes_256_sequences_a_step(name):
 def test_a_model_that_is_sparse_already_takes_the_place_of_pretraining():
     recipe = load_recipe("bert-base-85-sst2", ["model.sparse_name_or_path=some/sparse"])
     assert recipe.corpus is recipe.teach is recipe.prune is None
-    found = plan(recipe)
+    found = outline(recipe)
     assert found.pruned_weights is None and found.moments == []
     assert [stage.name for stage in found.stages] == ["finetune", "transfer", "evaluate"]
 
@@ -86,10 +86,10 @@ def test_an_architecture_that_is_none():
     for architecture in ({"model_type": "nope"}, {"hidden_size": 3}):
         recipe = Recipe.model_validate({"name": "x", "model": {"name_or_path": "m", "architecture": architecture}})
         with pytest.raises(ConfigurationError, match=r"model\.architecture: .* is none that transformers knows"):
-            plan(recipe)
+            outline(recipe)
 
 
 def test_a_local_model_is_planned_from_its_own_config(small_world):
-    found = plan(load_recipe(str(small_world.recipe)))
+    found = outline(load_recipe(str(small_world.recipe)))
     assert (found.encoder_weights, found.encoder_tensors) == (14_336, 12)
     assert found.moments[-1].step == 8

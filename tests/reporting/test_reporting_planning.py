@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pruneofa.planning.devices import device_kind, device_kinds
-from pruneofa.planning.estimate import Assumptions, loads, make_plan
+from pruneofa.planning.estimate import Assumptions, make_plan
+from pruneofa.planning.load import loads
 from pruneofa.planning.sizes import architecture_config
 from pruneofa.recipe.files import load_recipe
 from pruneofa.reporting import planning
@@ -34,7 +35,7 @@ def test_tables_are_those_of_the_command(name):
         (planning.work_grid(plan), (0,)),
         (planning.memory_grid(plan), (0,)),
         (planning.storage_grid(plan), (0,)),
-        (planning.time_grid(plan), (1,)),
+        (planning.time_grid(plan), (1, 3)),
     ):
         table = markdown_table(grid, text_columns=text_columns)
         assert table in section, f"print it again with the command in docs/scale.md:\n{table}"

@@ -74,28 +74,28 @@ def print_seeds(summary: Mapping[str, Any]) -> None:
         typer.echo(markdown_table(grid), nl=False)
 
 
-def print_plan(plan: Any) -> None:
+def print_outline(outline: Any) -> None:
     """What a recipe would do: its architecture, what is pruned of it, its stages and its schedule."""
     from pruneofa.recipe.published import published_text
 
-    typer.echo(f"recipe:            {plan.recipe}")
-    typer.echo(f"model:             {plan.model}, {plan.parameters:,} parameters")
-    typer.echo(f"prunable weights:  {plan.encoder_weights:,} in {plan.encoder_tensors} tensors")
-    if plan.pooler_weights:
-        typer.echo(f"pooler:            {plan.pooler_weights:,}")
-    if plan.pruned_weights is not None:
-        typer.echo(f"zeros in the end:  {plan.pruned_weights:,}, masks selected {plan.reselections} times")
-    typer.echo(f"published:         {published_text(plan.recipe)}")
-    for stage in plan.stages:
+    typer.echo(f"recipe:            {outline.recipe}")
+    typer.echo(f"model:             {outline.model}, {outline.parameters:,} parameters")
+    typer.echo(f"prunable weights:  {outline.encoder_weights:,} in {outline.encoder_tensors} tensors")
+    if outline.pooler_weights:
+        typer.echo(f"pooler:            {outline.pooler_weights:,}")
+    if outline.pruned_weights is not None:
+        typer.echo(f"zeros in the end:  {outline.pruned_weights:,}, masks selected {outline.reselections} times")
+    typer.echo(f"published:         {published_text(outline.recipe)}")
+    for stage in outline.stages:
         typer.echo(f"{stage.name + ':':<19}{stage.what}")
-    if plan.moments:
-        rows = [[f"{m.step:,}", f"{100 * m.sparsity:.2f}", f"{m.learning_rate:.3e}"] for m in plan.moments]
+    if outline.moments:
+        rows = [[f"{m.step:,}", f"{100 * m.sparsity:.2f}", f"{m.learning_rate:.3e}"] for m in outline.moments]
         typer.echo("")
         typer.echo(markdown_table((["pruning step", "sparsity %", "learning rate"], rows)), nl=False)
 
 
-def print_cost(plan: Mapping[str, Any]) -> None:
-    """What a recipe's training needs and costs: its tables, and what they rest on."""
+def print_plan(plan: Mapping[str, Any]) -> None:
+    """What a recipe's training needs: its tables, and what they rest on."""
     from pruneofa.reporting import planning
 
     console = Console()
@@ -105,7 +105,7 @@ def print_cost(plan: Mapping[str, Any]) -> None:
         "work": (planning.work_grid(plan), (0,)),
         "memory of one device": (planning.memory_grid(plan), (0,)),
         "checkpoints": (planning.storage_grid(plan), (0,)),
-        "time and cost": (planning.time_grid(plan), (1,)),
+        "time": (planning.time_grid(plan), (1, 3)),
     }
     for title, (grid, text_columns) in grids.items():
         if not grid[1]:

@@ -41,16 +41,16 @@ def run(
 
     Leaves model.pofa and report.html in the folder; with --seeds in a folder for each, and seeds.json.
     """
-    from pruneofa.cli.output import print_comparison, print_plan, print_seeds, print_speed, quiet_libraries
+    from pruneofa.cli.output import print_comparison, print_outline, print_seeds, print_speed, quiet_libraries
     from pruneofa.recipe.files import load_recipe
     from pruneofa.workflow.pipeline import run_pipeline, run_seeds, shared_pretraining
 
     loaded = load_recipe(recipe, overrides or ())
     quiet_libraries()
     if dry_run:
-        from pruneofa.planning.outline import plan
+        from pruneofa.planning.outline import outline
 
-        print_plan(plan(loaded))
+        print_outline(outline(loaded))
         return
     folder = output_dir or Path("runs") / loaded.name
     shared = shared_pretraining(pretraining_dir)

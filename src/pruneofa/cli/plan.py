@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pruneofa.planning.load import StageLoad
     from pruneofa.recipe.document import Recipe
 
-_EXAMPLE = "pruneofa plan bert-base-90 --devices 1 --devices 8 --kind h100-sxm --price_per_hour 2.5"
+_EXAMPLE = "pruneofa plan bert-base-90 --devices 1 --devices 8 --kind h100-sxm"
 
 _Devices = Annotated[
     list[int] | None, typer.Option("--devices", min=1, help="How many; repeatable, to compare (default: 1).")
@@ -29,14 +29,6 @@ _MemoryBytes = Annotated[
 _Utilisation = Annotated[
     float | None, typer.Option("--utilisation", help="Share of the peak that a run reaches (default: 0.35).")
 ]
-_HostSeconds = Annotated[
-    float | None, typer.Option("--host_seconds", min=0, help="A batch takes at least as long (default: 0.03).")
-]
-_LinkBytes = Annotated[
-    float | None,
-    typer.Option("--link_bytes_per_second", help="Of each device's exchange of gradients (default: fast enough)."),
-]
-_PricePerHour = Annotated[float | None, typer.Option("--price_per_hour", min=0, help="Of one device, in your money.")]
 _StepSeconds = Annotated[
     list[str] | None,
     typer.Option("--step_seconds", metavar="STAGE=SECONDS", help="State what a step takes; repeatable."),
@@ -66,9 +58,6 @@ def plan(
     peak_flops: _PeakFlops = None,
     memory_bytes: _MemoryBytes = None,
     utilisation: _Utilisation = None,
-    host_seconds: _HostSeconds = None,
-    link_bytes_per_second: _LinkBytes = None,
-    price_per_hour: _PricePerHour = None,
     step_seconds: _StepSeconds = None,
     measure: _Measure = None,
     corpus_dir: _BuiltCorpus = None,
@@ -76,24 +65,20 @@ def plan(
     overrides: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Tokens, operations, memory per device, bytes of checkpoints, time and cost of a recipe's training."""
-    from pruneofa.cli.output import print_cost, print_json, quiet_libraries
-    from pruneofa.planning.estimate import (
-        DEFAULT_HOST_SECONDS,
-        DEFAULT_UTILISATION,
-        Assumptions,
-        loads,
-        make_plan,
-    )
+    """Tokens, operations, memory per device, bytes of checkpoints and time of a recipe's training."""
+    from pruneofa.cli.output import print_json, print_plan, quiet_libraries
+    from pruneofa.planning.estimate import DEFAULT_UTILISATION, Assumptions, make_plan
+    from pruneofa.planning.load import loads
+    from pruneofa.planning.sizes import recipe_config
     from pruneofa.recipe.files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    _check_positive(peak_flops=peak_flops, memory_bytes=memory_bytes, link_bytes_per_second=link_bytes_per_second)
+    _check_positive(peak_flops=peak_flops, memory_bytes=memory_bytes)
     _check_share(utilisation)
     device = _device(kind, peak_flops, memory_bytes, measure)
     stated = _seconds_by_stage(step_seconds or (), devices or [1])
     quiet_libraries()
-    config = _config(loaded)
+    config = recipe_config(loaded)
     lengths, examples = _of_corpus(corpus_dir)
     work, left_out = loads(
         loaded, config, corpus_lengths=lengths, corpus_examples=examples, task_examples=train_examples
@@ -102,9 +87,6 @@ def plan(
     assumptions = Assumptions(
         kind=device,
         utilisation=DEFAULT_UTILISATION if utilisation is None else utilisation,
-        host_seconds=DEFAULT_HOST_SECONDS if host_seconds is None else host_seconds,
-        link_bytes_per_second=link_bytes_per_second,
-        price_per_hour=price_per_hour,
         bfloat16=_bfloat16(work, device),
         batch_seconds={stage: found.seconds for stage, found in measured.items()},
         step_seconds=stated,
@@ -114,7 +96,7 @@ def plan(
     if as_json:
         print_json(made)
     else:
-        print_cost(made)
+        print_plan(made)
 
 
 def _device(
@@ -177,15 +159,6 @@ def _seconds_by_stage(words: Any, devices: list[int]) -> dict[str, float]:
     return found
 
 
-def _config(recipe: "Recipe") -> Any:
-    """The dense model's config: what the recipe says of it, else from its files."""
-    from pruneofa.models.loading import load_config
-    from pruneofa.planning.sizes import architecture_config
-
-    described = recipe.model.architecture
-    return load_config(recipe.model.name_or_path) if described is None else architecture_config(described)
-
-
 def _of_corpus(corpus_dir: Path | None) -> tuple[Any, int | None]:
     """Lengths and number of a built corpus's training examples."""
     from pruneofa.data.pretraining.summary import corpus_record
@@ -212,9 +185,8 @@ def _measured(
 ) -> dict[str, Any]:
     """What the pre-training stages take on the device at hand."""
     from pruneofa.allocator import keep_freed_memory
-    from pruneofa.planning.examples import examples_to_measure
     from pruneofa.planning.load import PRETRAINING
-    from pruneofa.planning.measure import measure_stage
+    from pruneofa.planning.measure import examples_to_measure, measure_stage
 
     keep_freed_memory()
     found = {}

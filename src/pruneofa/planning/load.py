@@ -115,7 +115,48 @@ class StageLoad:
         return replace(self, batch=batch)
 
 
-def pretraining_load(recipe: Recipe, stage: str, config: Any, lengths: Lengths, examples: int | None) -> StageLoad:
+def loads(
+    recipe: Recipe,
+    config: Any,
+    *,
+    corpus_lengths: Lengths | None = None,
+    corpus_examples: int | None = None,
+    task_examples: int | None = None,
+) -> tuple[list[StageLoad], dict[str, str]]:
+    """The work of every stage that trains, and why nothing can be said of the others.
+
+    Args:
+        recipe: whose stages.
+        config: the dense model's, of transformers.
+        corpus_lengths: of the corpus's examples (default: as its settings promise).
+        corpus_examples: how many there are.
+        task_examples: training examples of the task.
+    """
+    found, left_out = [], {}
+    for stage in (*PRETRAINING, *TASK_STAGES):
+        section = getattr(recipe, stage)
+        if section is None:
+            continue
+        if stage == "quantize" and section.method != "qat":
+            left_out[stage] = "it does not train"
+            continue
+        try:
+            if stage in PRETRAINING:
+                if recipe.corpus is None:
+                    raise ConfigurationError(f"{stage}: needs the section corpus, which tells how long examples are")
+                lengths = corpus_lengths or Lengths.of_corpus(recipe.corpus)
+                found.append(_pretraining_load(recipe, stage, config, lengths, corpus_examples))
+            else:
+                if recipe.task is None:
+                    raise ConfigurationError(f"{stage}: needs the section task")
+                lengths = Lengths.full(recipe.task.max_length)
+                found.append(_task_load(recipe, stage, config, lengths, task_examples))
+        except ConfigurationError as error:
+            left_out[stage] = str(error).removeprefix(f"{stage}: ")
+    return found, left_out
+
+
+def _pretraining_load(recipe: Recipe, stage: str, config: Any, lengths: Lengths, examples: int | None) -> StageLoad:
     """The work of `teach` or `prune`.
 
     Args:
@@ -149,8 +190,8 @@ def pretraining_load(recipe: Recipe, stage: str, config: Any, lengths: Lengths, 
     )
 
 
-def task_load(recipe: Recipe, stage: str, config: Any, lengths: Lengths, examples: int | None) -> StageLoad:
-    """The work of `finetune`, `transfer` or `quantize`; arguments and errors as of `pretraining_load`."""
+def _task_load(recipe: Recipe, stage: str, config: Any, lengths: Lengths, examples: int | None) -> StageLoad:
+    """The work of `finetune`, `transfer` or `quantize`; arguments and errors as of `_pretraining_load`."""
     section = getattr(recipe, stage)
     assert recipe.task is not None
     head: Head = "question_answering" if recipe.task.kind == "question_answering" else "classification"

@@ -18,12 +18,16 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, set_seed
 
+from pruneofa.data.pretraining.corpus import load_corpus
+from pruneofa.data.pretraining.masking import MaskedLanguageModelDataset
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
+from pruneofa.models.loading import load_tokenizer
 from pruneofa.planning.load import PRETRAINING, Lengths, StageLoad
 from pruneofa.planning.sizes import Head, build_model
 from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.pruner import Pruner
+from pruneofa.stage_folder import CORPUS_FOLDER
 from pruneofa.training.objectives import MaskedLanguageModeling
 from pruneofa.training.session import train_model
 
@@ -91,6 +95,20 @@ class MadeUpCorpus(Dataset[dict[str, Any]]):
             example["token_type_ids"] = [int(place >= length // 2) for place in range(length)]
             example["next_sentence_label"] = int(random.integers(2))
         return example
+
+
+def examples_to_measure(recipe: Recipe, stage: str, corpus_dir: Path) -> dict[str, Any]:
+    """Arguments `dataset` and `pad_token_id` of `measure_stage`.
+
+    Raises:
+        CheckpointError: the recipe's model has no tokenizer.
+        DataError: the corpus is damaged, or made with another tokenizer.
+    """
+    section = getattr(recipe, stage)
+    tokenizer = load_tokenizer(recipe.model.name_or_path)
+    examples = load_corpus(corpus_dir / CORPUS_FOLDER, tokenizer)["train"]
+    dataset = MaskedLanguageModelDataset(examples, tokenizer, recipe.seed, section.mask_probability, section.masking)
+    return {"dataset": dataset, "pad_token_id": tokenizer.pad_token_id}
 
 
 def measure_stage(

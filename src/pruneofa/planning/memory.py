@@ -1,4 +1,4 @@
-"""Memory of one device while a step runs, by formula; and how large a batch fits.
+"""Memory of one device while a step runs, how large a batch fits, and bytes of checkpoints; all by formula.
 
 Bytes, with P parameters, h the hidden width, i that of the feed-forward part, and L layers:
 
@@ -16,6 +16,10 @@ Bytes, with P parameters, h the hidden width, i that of the feed-forward part, a
 
 With FSDP weights, gradients, optimizer, masks and the values under them are divided by the number of devices. Not
 counted: what the framework itself holds (some hundred MB on a GPU), fragmentation, temporary results of kernels.
+
+One checkpoint: the weights in float32 (4 bytes for each parameter), AdamW's two moments (8), one bit for each pruned
+weight and, until the masks are frozen, the value under each that is pruned now (4); and some small files, of which the
+log grows with the run.
 """
 
 from dataclasses import dataclass, replace
@@ -23,8 +27,11 @@ from dataclasses import dataclass, replace
 from pruneofa.distillation.vocabulary import CHUNK_BYTES
 from pruneofa.planning.load import StageLoad
 from pruneofa.planning.sizes import ModelSizes
+from pruneofa.sparsity.schedule import sparsity_at
 
 _USABLE = 0.9  # of a device's memory, the rest for what is not counted
+_SMALL_FILES = 40_000  # settings, random numbers, the schedule's state, the manifest
+_LOG_LINE = 450
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,50 @@ def largest_batch(load: StageLoad, memory_bytes: int, *, devices: int, bfloat16:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Bytes on disk of a stage while it runs.
+
+    Attributes:
+        model: the weights alone, which is also what is left of it in the end.
+        checkpoint: the largest checkpoint.
+        kept: how many there are at most, the one that is being written and the best one counted.
+    """
+
+    model: int
+    checkpoint: int
+    kept: int
+
+    @property
+    def total(self) -> int:
+        """All that lie there at once."""
+        return self.kept * self.checkpoint
+
+
+def checkpoint_bytes(load: StageLoad, step: int) -> int:
+    """Bytes of the checkpoint that is written after `step` optimizer steps."""
+    size = 12 * load.student.parameters + _SMALL_FILES + _LOG_LINE * (step // load.training.logging_steps)
+    if load.sparsity is not None:
+        size += load.student.prunable // 8
+        if step < load.sparsity.last_update:
+            size += 4 * int(sparsity_at(step, load.sparsity) * load.student.prunable)
+    return size
+
+
+def stage_storage(load: StageLoad) -> Storage:
+    """The largest checkpoint of a stage, and all that are kept at once."""
+    last = load.steps
+    steps = {last}
+    if load.sparsity is not None:
+        steps.add(min(last, load.sparsity.last_update - 1))
+    best = load.training.eval_steps is not None
+    return Storage(
+        model=4 * load.student.parameters,
+        checkpoint=max(checkpoint_bytes(load, step) for step in steps),
+        kept=load.training.save_total_limit + 1 + best,
+    )
 
 
 def _weights(sizes: ModelSizes, bfloat16: bool, shards: int) -> int:

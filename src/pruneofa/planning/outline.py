@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
-from pruneofa.errors import CheckpointError, ConfigurationError
-from pruneofa.models.loading import load_config
+from pruneofa.errors import CheckpointError
+from pruneofa.planning.sizes import recipe_config
 from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.budget import prune_count
 from pruneofa.sparsity.config import SparsityConfig
@@ -35,7 +35,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Outline:
     """What a recipe would do.
 
     Attributes:
@@ -62,7 +62,7 @@ class Plan:
     stages: list[PlannedStage]
 
 
-def plan(recipe: Recipe) -> Plan:
+def outline(recipe: Recipe) -> Outline:
     """Build the recipe's architecture at full size without memory for its weights, and work out its schedule.
 
     Raises:
@@ -78,7 +78,7 @@ def plan(recipe: Recipe) -> Plan:
         pruned = _pruned(model, sparsity)
         moments = _moments(sparsity, recipe.prune.training)
         reselections = sum(is_update(step, sparsity) for step in range(sparsity.last_update + 1))
-    return Plan(
+    return Outline(
         recipe=recipe.name,
         model=f"{recipe.model.name_or_path} ({type(model).__name__})",
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -94,18 +94,9 @@ def plan(recipe: Recipe) -> Plan:
 
 def _architecture(recipe: Recipe) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    described = recipe.model.architecture
-    if described is None:
-        config = load_config(recipe.model.name_or_path)
-    else:
-        try:
-            config = AutoConfig.for_model(**described)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(
-                f"model.architecture: {described} is none that transformers knows: {error}"
-            ) from error
+    config = recipe_config(recipe)
     try:
         with torch.device("meta"):
             return AutoModel.from_config(config)

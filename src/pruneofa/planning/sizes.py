@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.errors import ConfigurationError, first_line
+from pruneofa.models.loading import load_config
+from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.targets import target_modules
 
@@ -59,6 +61,17 @@ class ModelSizes:
     def per_pair(self) -> int:
         """Multiply-adds of attention for each pair of tokens that see each other: scores, and the sum of values."""
         return 2 * self.layers * self.hidden
+
+
+def recipe_config(recipe: Recipe) -> Any:
+    """The dense model's config: what the recipe says of it, else from its files.
+
+    Raises:
+        ConfigurationError: the recipe describes no known architecture.
+        CheckpointError: the recipe describes none and the model's config can't be read.
+    """
+    described = recipe.model.architecture
+    return load_config(recipe.model.name_or_path) if described is None else architecture_config(described)
 
 
 def architecture_config(described: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""A run's plan as tables: what there is to compute, what a device must hold, how long it takes and what it costs.
+"""A run's plan as tables: what there is to compute, what a device must hold, how long it takes.
 
 All functions take a plan as `pruneofa plan --json` prints it.
 """
@@ -55,8 +55,8 @@ def memory_grid(plan: Mapping[str, Any]) -> Grid:
 
 
 def time_grid(plan: Mapping[str, Any]) -> Grid:
-    """Time and cost of each stage and of all, for each number of devices."""
-    headings = ["devices", "stage", "s a step", "limit", "time", "device hours", "cost", "exchanged a step"]
+    """Time of each stage and of all, for each number of devices."""
+    headings = ["devices", "stage", "s a step", "from", "time", "device hours"]
     rows = []
     for index, devices in enumerate(plan["devices"]):
         for stage in plan["stages"]:
@@ -66,13 +66,11 @@ def time_grid(plan: Mapping[str, Any]) -> Grid:
                     f"{devices:,}",
                     stage["stage"],
                     MISSING if entry["step_seconds"] is None else f"{entry['step_seconds']:.3g}",
-                    entry["limit"] or MISSING,
-                    *_time(entry["seconds"], devices, entry["cost"]),
-                    format_bytes(entry["exchanged_bytes"]) if entry["exchanged_bytes"] else MISSING,
+                    entry["basis"] or MISSING,
+                    *_time(entry["seconds"], devices),
                 ]
             )
-        seconds, cost = plan["total_seconds"][str(devices)], plan["total_cost"][str(devices)]
-        rows.append([f"{devices:,}", "all", MISSING, MISSING, *_time(seconds, devices, cost), MISSING])
+        rows.append([f"{devices:,}", "all", MISSING, MISSING, *_time(plan["total_seconds"][str(devices)], devices)])
     return headings, rows
 
 
@@ -104,20 +102,13 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     if kind is not None and kind["peak_flops"] is not None:
         lines.append(
             f"time: an estimate, for {kind['name']} at {100 * given['utilisation']:g} % of its stated "
-            f"{kind['peak_flops'] / 1e12:,.0f} TFLOP/s, at least "
-            f"{given['host_seconds']:g} s a batch; --measure tells what it is"
+            f"{kind['peak_flops'] / 1e12:,.0f} TFLOP/s, at least {given['launch_seconds']:g} s "
+            "a batch, exchange of gradients hidden behind the backward pass; --measure tells what it is"
         )
         if kind["source"] is not None:
             lines.append(f"rate: {kind['source']}")
     elif kind is not None:
         lines.append(f"device: {kind['name']}")
-    if max(plan["devices"]) > 1:
-        link = given["link_bytes_per_second"]
-        lines.append(
-            "exchange of gradients: assumed to hide behind the backward pass"
-            if link is None
-            else f"exchange of gradients: at {format_bytes(int(link))}/s for each device, beside the backward pass"
-        )
     for stage, seconds in given["batch_seconds"].items():
         lines.append(f"measured: {stage} takes {seconds:.3g} s a batch on this device; assumed: so it does on each")
     for stage, seconds in given["step_seconds"].items():
@@ -127,10 +118,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _time(seconds: float | None, devices: int, cost: float | None) -> list[str]:
-    if seconds is None:
-        return [MISSING, MISSING, MISSING]
-    return [_duration(seconds), f"{seconds * devices / 3600:,.1f}", MISSING if cost is None else f"{cost:,.2f}"]
+def _time(seconds: float | None, devices: int) -> list[str]:
+    return [MISSING, MISSING] if seconds is None else [_duration(seconds), f"{seconds * devices / 3600:,.1f}"]
 
 
 def _duration(seconds: float) -> str:
