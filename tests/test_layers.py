@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "sparsity": {"architectures"},
     "quantization": {"architectures"},
     "engine": {"architectures", "checkpoint"},
-    "models": {"architectures", "checkpoint", "data", "engine", "quantization"},
+    "models": {"architectures", "checkpoint", "data", "engine", "quantization", "sparsity"},
     "export": {"architectures", "checkpoint", "models", "quantization", "package"},
     "training": {"architectures", "data", "distillation", "models", "quantization", "sparsity"},
     "evaluation": {"data", "engine"},

@@ -154,15 +154,18 @@ def test_nothing_keeps_a_dropped_model_alive() -> None:
     assert model() is None
 
 
-def test_an_attached_pruner_lives_as_long_as_its_optimizer() -> None:
+def test_a_pruner_lives_as_long_as_its_model() -> None:
+    """So that what it promised can still be looked up when the model is saved."""
     model = classifier()
     optimizer = adamw(model)
-    Pruner(model, ramp()).attach(optimizer)
-    gc.collect()
-    assert isinstance(current_owner(model), Pruner)
+    pruner = weakref.ref(Pruner(model, ramp()))
+    current_owner(model).attach(optimizer)
     del optimizer
     gc.collect()
-    assert current_owner(model) is None
+    assert current_owner(model) is pruner()
+    del model
+    gc.collect()
+    assert pruner() is None
 
 
 def test_a_model_that_changes_type_goes_on() -> None:

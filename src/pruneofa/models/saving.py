@@ -11,6 +11,7 @@ from pruneofa.checkpoint.manifest import Manifest, read_manifest, write_manifest
 from pruneofa.errors import CheckpointError, first_line
 from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.ranks import on_first
+from pruneofa.sparsity.ownership import mend_zeros
 
 __all__ = ["manifest_extra", "save_model"]
 
@@ -27,6 +28,8 @@ def save_model(
 ) -> None:
     """Save for plain `from_pretrained`, with `pruneofa.json` beside it; of several processes the first does.
 
+    Zeros that a pruner or a lock of the model promises, and that something has overwritten, are put back first.
+
     Args:
         model: a plain model of transformers (after `convert`, where it was quantized).
         tokenizer: saved beside it, if given.
@@ -36,6 +39,7 @@ def save_model(
         quantized: scales and zero-points of an int8 model.
         extra: further facts: base model, recipe.
     """
+    mend_zeros(model, "saving")
     on_first(lambda: _write_model(model, tokenizer, output_dir, stage, targets or {}, quantized, extra or {}))
 
 

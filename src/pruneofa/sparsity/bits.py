@@ -18,10 +18,22 @@ def set_masked_to_zero(tensor: Tensor, mask: Tensor) -> None:
     _integers(tensor).mul_(local(mask))
 
 
+def count_masked(tensor: Tensor, mask: Tensor) -> int:
+    """How many entries of `tensor` where `mask` is False are not +0.0."""
+    return int(torch.count_nonzero(_integers(tensor) * ~local(mask)))
+
+
 def move_masked(tensor: Tensor, mask: Tensor, out: Tensor) -> None:
     """Move what lies under `mask` (False) from `tensor` to `out`; each is +0.0 where the other one has the value."""
     torch.mul(_integers(tensor), ~local(mask), out=_integers(out))
     _integers(tensor).bitwise_xor_(_integers(out))
+
+
+def take_masked(tensor: Tensor, mask: Tensor, out: Tensor) -> None:
+    """As `move_masked`, but only what is not +0.0 replaces what `out` holds."""
+    moved = _integers(tensor) * ~local(mask)
+    _integers(tensor).bitwise_xor_(moved)
+    _integers(out).copy_(torch.where(moved != 0, moved, _integers(out)))
 
 
 def move_back(tensor: Tensor, moved: Tensor) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from pruneofa.ranks import is_first
-from pruneofa.sparsity.bits import move_back, move_masked
+from pruneofa.sparsity.bits import move_back, move_masked, take_masked
 from pruneofa.sparsity.masks import MaskSet
 from pruneofa.sparsity.shards import as_shard, is_sharded, laid_out_like, local, same_layout, whole
 
@@ -31,6 +31,11 @@ class HiddenValues:
         """Whether the values are gone for good, so that no weight can come back."""
         return self._values is None
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the values are in the weights now: within an optimizer's step."""
+        return self._in_place
+
     def restore(self) -> None:
         """Put the values back into the weights. No effect where they already are (a step that was interrupted)."""
         if self._in_place:
@@ -45,16 +50,24 @@ class HiddenValues:
         self._in_place = True
 
     def hide(self) -> None:
-        """Move what lies under the masks out of the weights and leave +0.0."""
+        """Move what lies under the masks out of the weights and leave +0.0.
+
+        Where the values are not in the weights, what lies there was written from outside: it replaces the values that
+        it is instead of, and the others stay.
+        """
+        move = move_masked if self._in_place else take_masked
         self._in_place = False
         if self._values is None:
             self._masks.apply()
             return
         for name, weight in self._masks.weights():
             values = self._values.get(name)
-            if values is None or not same_layout(values, weight) or values.dtype != weight.dtype:
-                values = self._values[name] = as_shard(torch.zeros_like(local(weight)), weight)
-            move_masked(weight, self._masks.fitted(name, weight), out=values)
+            if values is None:
+                values = as_shard(torch.zeros_like(local(weight)), weight)
+            elif not same_layout(values, weight) or values.dtype != weight.dtype:
+                values = laid_out_like(values, weight).to(weight.dtype)
+            self._values[name] = values
+            move(weight, self._masks.fitted(name, weight), out=values)
 
     @contextmanager
     def restored(self) -> Iterator[None]:

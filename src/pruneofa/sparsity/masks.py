@@ -1,13 +1,13 @@
 """The masks of a model's pruned weights, looked up and applied by module name."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import nn
 
 from pruneofa.errors import ConfigurationError
-from pruneofa.sparsity.bits import pack_bits, set_masked_to_zero
+from pruneofa.sparsity.bits import count_masked, pack_bits, set_masked_to_zero
 from pruneofa.sparsity.shards import laid_out_like, same_layout, whole, zeros_over_ranks
 
 
@@ -57,6 +57,19 @@ class MaskSet:
         """Set every masked weight to +0.0."""
         for name, weight in self.weights():
             set_masked_to_zero(weight, self.fitted(name, weight))
+
+    def lost(self, names: Iterable[str] | None = None) -> dict[str, int]:
+        """How many weights under its mask are not +0.0, for each module that has such; of sharded ones on this rank.
+
+        Args:
+            names: modules to look at; None: all.
+        """
+        found = {}
+        for name in self._masks if names is None else names:
+            weight = self.weight(name)
+            if count := count_masked(weight, self.fitted(name, weight)):
+                found[name] = count
+        return found
 
     def mask_gradients(self) -> None:
         """Set the gradient of every masked weight to zero, where there is one."""

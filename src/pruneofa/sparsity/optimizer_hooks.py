@@ -1,4 +1,4 @@
-"""Hooks that keep masks through an optimizer's step."""
+"""Hooks that keep masks through the steps of whatever optimizers train the masked weights."""
 
 import weakref
 from collections.abc import Callable
@@ -6,12 +6,18 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.masks import MaskSet
+
+__all__ = ["OptimizerHooks", "watch_optimizers"]
 
 
 class OptimizerHooks:
     """Masks gradients as they arise, and calls back around every `optimizer.step()`.
+
+    Of optimizers inside one another (SAM and what it wraps) each calls back, so both callbacks must be idempotent.
 
     Args:
         masks: the masks to keep.
@@ -23,31 +29,60 @@ class OptimizerHooks:
         self._masks = masks
         self._before = before
         self._after = after
-        self._optimizer_handles: list[Any] = []
+        self._attached = False
+        self._optimizers: weakref.WeakKeyDictionary[Optimizer, list[Any]] = weakref.WeakKeyDictionary()
         # Module name -> the parameter that is hooked, and its handle.
         self._gradient_handles: dict[str, tuple[weakref.ref[torch.Tensor], Any]] = {}
 
     @property
     def attached(self) -> bool:
-        """Whether an optimizer is hooked."""
-        return bool(self._optimizer_handles)
+        """Whether an optimizer was hooked, and not let go since."""
+        return self._attached
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """Those that are hooked."""
+        return list(self._optimizers)
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Hook the optimizer (the inner one where accelerate has wrapped it) and the gradients."""
-        self.detach()
+        """Hook the optimizer (the inner one where accelerate has wrapped it) and the gradients, and no other one.
+
+        Raises:
+            ConfigurationError: it is no optimizer of torch, so nothing tells when it steps.
+        """
         while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
             optimizer = optimizer.optimizer  # type: ignore[attr-defined]
-        self._optimizer_handles = [
-            optimizer.register_step_pre_hook(self._pre),
-            optimizer.register_step_post_hook(self._post),
-        ]
+        if not isinstance(optimizer, Optimizer):
+            raise ConfigurationError(
+                f"optimizer is a {type(optimizer).__name__}; allowed: a torch.optim.Optimizer, whose steps can be seen"
+            )
+        self.detach()
+        self.adopt(optimizer)
         self.hook_gradients()
+
+    def adopt(self, optimizer: Optimizer) -> None:
+        """Hook this one too."""
+        self._attached = True
+        if optimizer not in self._optimizers:
+            self._optimizers[optimizer] = [
+                optimizer.register_step_pre_hook(self._pre),
+                optimizer.register_step_post_hook(self._post),
+            ]
+
+    def is_foreign(self, optimizer: Optimizer) -> bool:
+        """Whether an optimizer trains masked weights and is not hooked."""
+        if optimizer in self._optimizers:
+            return False
+        trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        return any(id(weight) in trained for _, weight in self._masks.weights())
 
     def detach(self) -> None:
         """Remove every hook."""
-        for handle in [*self._optimizer_handles, *(handle for _, handle in self._gradient_handles.values())]:
+        handles = [handle for pair in self._optimizers.values() for handle in pair]
+        for handle in [*handles, *(handle for _, handle in self._gradient_handles.values())]:
             handle.remove()
-        self._optimizer_handles = []
+        self._optimizers.clear()
+        self._attached = False
         self._gradient_handles = {}
 
     def hook_gradients(self) -> bool:
@@ -107,3 +142,21 @@ class OptimizerHooks:
                 self._before()
 
         return masked_closure
+
+
+_WATCHERS: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_is_watching = False
+
+
+def watch_optimizers(keeper: Any) -> None:
+    """Have `keeper.meet(optimizer)` called before each step of any optimizer of torch, as long as the keeper lives."""
+    global _is_watching
+    _WATCHERS.add(keeper)
+    if not _is_watching:
+        register_optimizer_step_pre_hook(_meet_watchers)
+        _is_watching = True
+
+
+def _meet_watchers(optimizer: Optimizer, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    for keeper in list(_WATCHERS):
+        keeper.meet(optimizer)

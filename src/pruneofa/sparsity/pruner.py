@@ -1,5 +1,6 @@
 """Gradual magnitude pruning of a model while an optimizer trains it."""
 
+import logging
 from typing import Any
 
 import torch
@@ -11,20 +12,21 @@ from pruneofa.sparsity.bits import pack_bits, unpack_bits
 from pruneofa.sparsity.budget import BUDGETS
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.hidden import HiddenValues
-from pruneofa.sparsity.masks import MaskSet, unwrap, weight_of
-from pruneofa.sparsity.optimizer_hooks import OptimizerHooks
-from pruneofa.sparsity.ownership import set_owner
+from pruneofa.sparsity.keeper import MaskKeeper
+from pruneofa.sparsity.masks import MaskSet, unwrap
 from pruneofa.sparsity.pattern import PATTERNS
 from pruneofa.sparsity.ranks import check_ranks_agree
 from pruneofa.sparsity.saliency import SALIENCIES
 from pruneofa.sparsity.schedule import is_update, sparsity_at
 from pruneofa.sparsity.shards import whole
-from pruneofa.sparsity.targets import target_modules
+from pruneofa.sparsity.targets import starting_masks, target_modules
+
+logger = logging.getLogger(__name__)
 
 _STATE_KEYS = ("completed_steps", "frozen", "shapes", "masks", "hidden")
 
 
-class Pruner:
+class Pruner(MaskKeeper):
     """Prunes a model step by step along the schedule of a `SparsityConfig` (PruneOFA, section 3).
 
     Between re-selections the masked weights are +0.0 in the model. The dense values under the mask, from which a
@@ -41,63 +43,50 @@ class Pruner:
         ...     optimizer.zero_grad()
         ...     pruner.step()
 
+    A model that is sparse already (`zeros.is_sparse`) keeps its zeros: the masks begin with them, and the ramp begins
+    at its sparsity.
+
     Args:
         model: the model, wrapped (DDP, torch.compile) or not; modules are named as in the model inside.
         config: what to prune and when.
 
     Raises:
         ConfigurationError: a pattern of `targets` matches no Linear module, a target's weight is shared with another
-            module, or the model has a pruner or lock that is still attached.
+            module, the model has more zeros than `target_sparsity` wants, or it has a pruner or lock that is still
+            attached.
     """
 
     def __init__(self, model: nn.Module, config: SparsityConfig) -> None:
         self.config = config
-        self.model = unwrap(model)
         self.completed_steps = 0
-        weights = {name: weight_of(self.model, name) for name in target_modules(self.model, config)}
-        masks = {
-            name: torch.ones(weight.shape, dtype=torch.bool, device=weight.device) for name, weight in weights.items()
-        }
-        self.masks = MaskSet(self.model, masks)
+        inner = unwrap(model)
+        masks = starting_masks(inner, target_modules(inner, config), config)
+        super().__init__(inner, MaskSet(inner, masks))
         self.masks.counts()
+        self._start = self.masks.sparsity()
         self._hidden = HiddenValues(self.masks)
-        self._hooks = OptimizerHooks(self.masks, before=self._restore, after=self._hide)
-        set_owner(self.model, self)
+        self._was_warned = False
 
     def attach(self, optimizer: Optimizer) -> None:
         """Keep masked weights at zero through every `optimizer.step()`, and their gradients before any clipping.
 
         Call it when the optimizer holds the parameters that will be trained, that is after wrapping or sharding, and
-        before the first step; to change to another optimizer, call it again. The first cut is made here when
-        `begin_step` is 0.
+        before the first step; to change to another optimizer, call it again. Optimizers inside it (that of SAM) are
+        attached when they first step. The first cut is made here when `begin_step` is 0.
         """
-        set_owner(self.model, self)
-        self._hooks.attach(optimizer)
+        super().attach(optimizer)
         if self.completed_steps == 0:
             self._follow_schedule()
-        else:
-            self.masks.apply()
-
-    def detach(self) -> None:
-        """Remove all hooks. Masks and weights stay as they are."""
-        self._hooks.detach()
+        self._look("weights were written before the optimizer was attached")
 
     def move_to(self, model: nn.Module) -> None:
         """Go on with `model`, a copy of the model so far, in its place; attach an optimizer of it after this.
 
         Where either is sharded, every rank must call this.
         """
-        self.detach()
-        self.model = unwrap(model)
-        self.masks.move_to(self.model)
-        self.masks.fit()
+        super().move_to(model)
         self._hidden.fit()
-        set_owner(self.model, self)
-
-    @property
-    def attached(self) -> bool:
-        """Whether an optimizer is hooked."""
-        return self._hooks.attached
+        self._after_step()
 
     def step(self) -> None:
         """Advance the schedule by one; call it once after each `optimizer.step()`.
@@ -112,33 +101,46 @@ class Pruner:
             raise ConfigurationError("Pruner.step: no optimizer is attached; call pruner.attach(optimizer) first")
         self.completed_steps += 1
         self._hooks.hook_gradients()
+        self._look(
+            "something other than a step of an attached optimizer wrote weights (load_state_dict, averaged weights, an "
+            "optimizer that updates without step())",
+            thorough=False,
+        )
         self._follow_schedule()
 
     def freeze(self) -> None:
         """Let the masks rest as they are from now on, and drop the values under them."""
         self._hidden.drop()
+        self._note_weights()
 
     @property
     def target(self) -> float:
         """Sparsity that the schedule wants now."""
-        return sparsity_at(self.completed_steps, self.config)
-
-    @property
-    def sparsity(self) -> float:
-        """Share of zeros that the masks hold now, over all pruned modules."""
-        return self.masks.sparsity()
+        return sparsity_at(self.completed_steps, self.config, self._start)
 
     @property
     def frozen(self) -> bool:
         """Whether the masks can't change any more."""
         return self._hidden.dropped
 
-    # Bound methods of the pruner itself: as long as an optimizer is hooked, its owner is alive and can be found.
-    def _restore(self) -> None:
-        self._hidden.restore()
+    def _before_step(self) -> None:
+        if not self._hidden.in_place:
+            self._look("something wrote weights before optimizer.step()")
+            self._hidden.restore()
 
-    def _hide(self) -> None:
+    def _mask_weights(self) -> None:
         self._hidden.hide()
+
+    def _meet_foreign(self, optimizer: Optimizer) -> None:
+        if self.attached:
+            super()._meet_foreign(optimizer)
+        elif not self._was_warned:
+            self._was_warned = True
+            logger.warning(
+                "%s trains weights that a Pruner is to prune, but no optimizer is attached, so nothing is pruned; call "
+                "pruner.attach(optimizer) before the first step",
+                type(optimizer).__name__,
+            )
 
     def _follow_schedule(self) -> None:
         if not self.frozen and is_update(self.completed_steps, self.config):
@@ -154,7 +156,12 @@ class Pruner:
         with self._hidden.restored():
             units = {name: pattern.unit_saliency(saliency(weight)) for name, weight in self.masks.weights()}
             for name, unit_mask in BUDGETS[self.config.scope](units, self.target).items():
-                self.masks[name] = pattern.expand(unit_mask, self.masks.weight(name).shape)
+                weight = self.masks.weight(name)
+                mask = pattern.expand(unit_mask, weight.shape)
+                if self._start:  # a zero that the model came with stays one, also where a tensor has more than wanted
+                    mask = mask & (self.masks.fitted(name, weight) | (weight != 0))
+                self.masks[name] = mask
+        self._note_weights()
         self.masks.counts()
         check_ranks_agree(self.masks, self.completed_steps)
 
@@ -166,6 +173,7 @@ class Pruner:
         """
         return {
             "completed_steps": self.completed_steps,
+            "start": self._start,
             "frozen": self.frozen,
             "shapes": {name: list(self.masks[name].shape) for name in self.masks},
             "masks": {name: pack_bits(whole(self.masks[name])) for name in self.masks},
@@ -183,8 +191,10 @@ class Pruner:
             self.masks[name] = mask
         self.masks.counts()
         self.completed_steps = int(state["completed_steps"])
+        self._start = float(state.get("start", 0.0))  # earlier releases began at 0, whatever zeros there were
         self._hidden.load(None if state["frozen"] else state["hidden"])
         self.masks.fit()
+        self._left = {}
 
     def _checked_masks(self, state: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The unpacked masks of a state that fits this pruner."""

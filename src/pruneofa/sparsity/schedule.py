@@ -17,13 +17,19 @@ def cubic_sparsity(step: int, *, initial: float, target: float, begin_step: int,
     return min(target, initial + (target - initial) * (1.0 - (1.0 - progress) ** 3))
 
 
-def sparsity_at(step: int, config: SparsityConfig) -> float:
-    """Sparsity that `config` wants after `step` optimizer steps; 0 before `begin_step`."""
+def sparsity_at(step: int, config: SparsityConfig, start: float = 0.0) -> float:
+    """Sparsity that `config` wants after `step` optimizer steps.
+
+    Args:
+        step: completed steps.
+        config: the schedule.
+        start: of the model as it came; it holds before `begin_step`, and the ramp never lies below it.
+    """
     if step < config.begin_step:
-        return 0.0
+        return start
     return cubic_sparsity(
         step,
-        initial=config.initial_sparsity,
+        initial=min(max(config.initial_sparsity, start), config.target_sparsity),
         target=config.target_sparsity,
         begin_step=config.begin_step,
         end_step=config.end_step,

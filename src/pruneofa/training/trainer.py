@@ -15,6 +15,7 @@ from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.ranks import joint_ranges, on_first
 from pruneofa.sparsity.lock import PatternLock
 from pruneofa.sparsity.masks import unwrap
+from pruneofa.sparsity.ownership import mend_zeros
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.sparsity.shards import whole
 from pruneofa.training import checkpoints
@@ -194,6 +195,7 @@ class SparseTrainer(DistributedTrainer):
         source = None if self._resumed_from is None else str(self._resumed_from)
         try:
             output = super().train(resume_from_checkpoint=source, **kwargs)
+            mend_zeros(self.model, "the end of training")
         finally:
             if self.pruner is not None:
                 self.pruner.detach()
@@ -287,6 +289,11 @@ class SparseTrainer(DistributedTrainer):
             if self.args.should_save:
                 checkpoints.remove_staging(output_dir)
         self.accelerator.wait_for_everyone()
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        """As the library's, of a model whose zeros are where its masks say."""
+        mend_zeros(self.model, f"the checkpoint of step {self.state.global_step}")
+        super().save_model(*args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Under the names that the weights have in memory, since resuming looks for those.
