@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "reporting": set(),
     "demo": {"data"},
     "sparsity": {"architectures"},
-    "quantization": {"architectures"},
+    "quantization": {"architectures", "checkpoint"},
     "engine": {"architectures", "checkpoint"},
     "models": {"architectures", "checkpoint", "data", "engine", "quantization", "sparsity"},
     "export": {"architectures", "checkpoint", "models", "quantization", "package"},

@@ -9,7 +9,7 @@ transformers = pytest.importorskip("transformers")
 
 from pruneofa.engine.engine import Engine  # noqa: E402
 from pruneofa.engine.native import kernel_names  # noqa: E402
-from pruneofa.quantization.state import load_quantized  # noqa: E402
+from pruneofa.models.loading import load_any  # noqa: E402
 
 LENGTHS = (1, 2, 15, 16, 17, 31, 33, 48, 63, 64, 65, 127, 128, 129, 200, 512)
 AUTO = {
@@ -28,7 +28,7 @@ FLOAT_BOUND = 2e-5
 
 def reference(folder, recipe):
     auto = getattr(transformers, AUTO[recipe.head])
-    model = load_quantized(folder, auto) if recipe.int8 else auto.from_pretrained(folder, dtype=torch.float32)
+    model = load_any(auto, str(folder)) if recipe.int8 else auto.from_pretrained(folder, dtype=torch.float32)
     return model.eval()
 
 

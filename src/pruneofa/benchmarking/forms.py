@@ -18,9 +18,9 @@ from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.export.exporter import onnx_variants, write_onnx
 from pruneofa.export.heads import HEADS
 from pruneofa.models.compressed import weight_names
-from pruneofa.models.loading import load_config, load_model, model_class
+from pruneofa.models.loading import model_class
+from pruneofa.models.opened import CompressedFile, OpenedModel, open_model
 from pruneofa.quantization.parameters import QuantizedState
-from pruneofa.quantization.state import is_quantized, load_quantization
 
 __all__ = ["PreparedModel", "dense_contestants", "prepare_model"]
 
@@ -67,22 +67,18 @@ def prepare_model(
     if not Path(path).exists():
         raise CheckpointError(f"model {path!r}: there is no such file or folder; give a .pofa file or a model folder")
     work_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(path)
-    if folder.is_file():
-        folder = work_dir / "model"
-        if not folder.exists():
-            decompress(path, folder)
-    config = load_config(str(folder))
+    opened = CompressedFile(path) if Path(path).is_file() else open_model(path)
+    config = opened.config()
     outputs = _outputs(config)
-    state = load_quantization(folder) if is_quantized(folder) else None
+    state = opened.quantization()
     makers = {"onnxruntime": _onnxruntime_forms, "openvino": _openvino_forms}
     forms = {}
     for peer in peers:
         if peer in makers:
-            files = _onnx_files(folder, config, state, work_dir)
+            files = _onnx_files(opened, config, state, work_dir)
             forms[peer] = makers[peer](files, work_dir, config)
         else:
-            forms[peer] = _torch_forms(folder, config, outputs, int8=state is not None)
+            forms[peer] = _torch_forms(_folder(path, work_dir), config, outputs, int8=state is not None)
     settings = {} if kernel is None else {"kernel": kernel}
     own = Form(ENGINE, "float" if state is None else "int8", str(path), settings)
     label = name or Path(path).name
@@ -104,10 +100,11 @@ def dense_contestants(folder: str, work_dir: Path) -> tuple[Contestant, ...]:
     Raises:
         CheckpointError, ConfigurationError: As `prepare_model`.
     """
-    config = load_config(folder)
+    opened = open_model(folder)
+    config = opened.config()
     _outputs(config)
     work_dir.mkdir(parents=True, exist_ok=True)
-    path = _onnx_files(Path(folder), config, None, work_dir)["float"]
+    path = _onnx_files(opened, config, None, work_dir)["float"]
     return (
         Contestant("onnxruntime", (Form("onnxruntime", "float32", str(path)),), "dense"),
         Contestant("onnxruntime", (Form("onnxruntime", "int8, dynamic", str(_dynamic_int8(path))),), "dense int8"),
@@ -155,7 +152,15 @@ def _outputs(config: Any) -> tuple[str, ...]:
     )
 
 
-def _onnx_files(folder: Path, config: Any, state: QuantizedState | None, work_dir: Path) -> dict[str, Path]:
+def _folder(path: str, work_dir: Path) -> Path:
+    """The model folder that PyTorch's worker loads as its users do, so that its loading is timed as theirs."""
+    if not Path(path).is_file():
+        return Path(path)
+    folder = work_dir / "model"
+    return folder if folder.exists() else decompress(path, folder)
+
+
+def _onnx_files(opened: OpenedModel, config: Any, state: QuantizedState | None, work_dir: Path) -> dict[str, Path]:
     """The float graph and, of an int8 model, the one with its grids."""
     files = {"float": work_dir / "float.onnx"}
     states: dict[str, QuantizedState | None] = {"float": None}
@@ -164,7 +169,7 @@ def _onnx_files(folder: Path, config: Any, state: QuantizedState | None, work_di
         states["int8"] = replace(state, config=state.config.model_copy(update={"attention_products": False}))
     if not all(file.exists() for file in files.values()):
         logger.info("exporting to ONNX")
-        model = load_model(model_class(config), str(folder), head_is_trained=True).eval()
+        model = opened.float_model(model_class(config), head_is_trained=True).eval()
         for file, variant in zip(files.values(), onnx_variants(model, list(states.values())), strict=True):
             write_onnx(variant, file)
     return files

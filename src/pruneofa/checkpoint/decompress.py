@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from pruneofa.atomic import replacing_folder
 from pruneofa.checkpoint.reader import DEFAULT_MAX_TENSOR_BYTES, CompressedModel, read_pofa
 from pruneofa.checkpoint.writer import Progress
@@ -25,7 +23,7 @@ def decompress(
         path: The `.pofa` file.
         model_dir: A folder that does not exist yet, or is empty.
         max_tensor_bytes: The largest dense tensor that will be made.
-        progress: Called as `progress("write", files and tensors done, of)`.
+        progress: Called as `progress("write", headers, tensors and files done, of)`.
 
     Returns:
         The folder.
@@ -49,26 +47,14 @@ def decompress(
 
 
 def _write_folder(model: CompressedModel, folder: Path, progress: Progress | None) -> None:
-    total, done = len(model.names) + len(model.files), 0
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress("write", done, total)
-
-    for file_name, (header, names) in model.weight_headers().items():
+    total, done = len(model.weight_files) + len(model.names) + len(model.files), 0
+    for file_name, pieces in model.original_files():
         destination = folder / file_name
         destination.parent.mkdir(parents=True, exist_ok=True)
         # "x": two names that a file system takes for one are an error, never an overwritten file.
         with destination.open("xb") as file:
-            file.write(header)
-            for name in names:
-                file.write(np.ascontiguousarray(model.tensor(name)).tobytes())
-                advance()
-    for file_name in model.files:
-        destination = folder / file_name
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with destination.open("xb") as file:
-            file.write(model.file(file_name))
-        advance()
+            for piece in pieces:
+                file.write(piece)
+                done += 1
+                if progress is not None:
+                    progress("write", done, total)

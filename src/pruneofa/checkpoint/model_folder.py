@@ -14,13 +14,32 @@ from pruneofa.checkpoint.safetensors_file import SafetensorsFile, StoredTensor
 from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.errors import CheckpointError
 
-__all__ = ["INDEX_NAME", "QUANTIZATION_NAME", "WEIGHTS_NAME", "ModelFolder"]
+__all__ = ["INDEX_NAME", "QUANTIZATION_NAME", "WEIGHTS_NAME", "ModelFolder", "read_beside"]
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 QUANTIZATION_NAME = "quantization.safetensors"
 MAX_INDEX_BYTES = 64 * 2**20
 MAX_EMBEDDED_BYTES = 64 * 2**20
+
+
+def read_beside(folder: Path, name: str, limit: int = MAX_EMBEDDED_BYTES) -> bytes | None:
+    """Content of a file beside a folder's weights; None where there is none of that name.
+
+    Raises:
+        CheckpointError: It has more than `limit` bytes, or can't be read.
+    """
+    path = folder / name
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+    if len(content) > limit:
+        raise CheckpointError(f"{path}: has more than {limit} bytes, which no file beside the weights needs")
+    return content
 
 
 class ModelFolder:

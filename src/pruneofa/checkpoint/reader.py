@@ -1,7 +1,9 @@
 """Read a compressed file strictly: nothing is believed that the file's own bytes do not bear out."""
 
 import hashlib
+import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +234,20 @@ class CompressedModel:
                 f"{self.path}: no weight file's header holds the tensor {min(missing)!r}; do not trust this file"
             )
         return result
+
+    def original_files(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The files that the model's folder had: name, and the file's bytes in pieces, a tensor at a time in memory.
+
+        The headers of the weight files are checked before the first is given.
+
+        Raises:
+            CheckpointError: As `weight_headers`, `tensor` and `file`.
+        """
+        for file_name, (header, names) in self.weight_headers().items():
+            tensors = (np.ascontiguousarray(self.tensor(name)).tobytes() for name in names)
+            yield file_name, itertools.chain((header,), tensors)
+        for file_name in self.files:
+            yield file_name, iter((self.file(file_name),))
 
     def verify(self) -> None:
         """Read and check everything in the file.

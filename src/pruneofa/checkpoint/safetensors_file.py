@@ -4,6 +4,7 @@ The `safetensors` package's numpy face has no bfloat16 and accepts doubled names
 number in it checked; the package then has to accept the file as well.
 """
 
+import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.errors import CheckpointError
 
 __all__ = [
+    "SafetensorsBytes",
     "SafetensorsFile",
     "Section",
     "StoredTensor",
@@ -122,6 +124,28 @@ class SafetensorsFile:
                 "use; copy it again"
             )
         return data.view(tensor.dtype.storage).reshape(tensor.shape)
+
+
+class SafetensorsBytes:
+    """A whole safetensors file in memory, with the face of `SafetensorsFile`.
+
+    Args:
+        content: The file's bytes.
+        where: What to call it in error messages.
+
+    Raises:
+        CheckpointError: Truncated, or its header is not valid.
+    """
+
+    def __init__(self, content: bytes, where: str) -> None:
+        header = _read_header(io.BytesIO(content), len(content), where)
+        self.metadata, self.tensors = parse_header(header[8:], len(content) - len(header), where)
+        self._data = memoryview(content)[len(header) :]
+
+    def read(self, name: str) -> NDArray[Any]:
+        """One of `tensors`, as a new array of its `dtype.storage` and shape."""
+        tensor = self.tensors[name]
+        return np.frombuffer(self._data, tensor.dtype.storage, tensor.size, tensor.begin).reshape(tensor.shape).copy()
 
 
 def parse_header(header: bytes, data_bytes: int | None, where: str) -> tuple[dict[str, str], dict[str, StoredTensor]]:

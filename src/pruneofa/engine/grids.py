@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pruneofa.checkpoint.safetensors_file import StoredTensor, parse_header
+from pruneofa.checkpoint.safetensors_file import SafetensorsBytes
 from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.errors import CheckpointError
 
@@ -50,15 +50,15 @@ def read_grids(content: bytes, where: str) -> QuantizedGrids:
     Raises:
         CheckpointError: Damaged, of another format, or with a value that is out of range.
     """
-    metadata, tensors, data = _open(content, where)
-    result = QuantizedGrids(attention_products=_attention_products(metadata, where))
+    file = SafetensorsBytes(content, where)
+    result = QuantizedGrids(attention_products=_attention_products(file.metadata, where))
     found: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for name, tensor in tensors.items():
+    for name in file.tensors:
         module, _, kind = name.rpartition(".")
         if kind in ("weight_scale", "input_scale", "output_scale"):
-            found.setdefault(module, {})[kind] = _scales(tensor, data, where)
+            found.setdefault(module, {})[kind] = _scales(file, name, where)
         elif kind in ("input_zero_point", "output_zero_point"):
-            found.setdefault(module, {})[kind] = _zero_point(tensor, data, where)
+            found.setdefault(module, {})[kind] = _zero_point(file, name, where)
         elif kind != "weight_kept_zeros":
             raise CheckpointError(f"{where}: unknown tensor {name[:200]!r}; quantize the model again")
     for module, parts in found.items():
@@ -71,14 +71,6 @@ def read_grids(content: bytes, where: str) -> QuantizedGrids:
             raise CheckpointError(f"{where}: {module!r} has an output grid and no input grid; quantize the model again")
         result.modules[module] = grids
     return result
-
-
-def _open(content: bytes, where: str) -> tuple[dict[str, str], dict[str, StoredTensor], bytes]:
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > len(content) - 8:
-        raise CheckpointError(f"{where}: has {len(content)} bytes, its header needs more: truncated; copy it again")
-    metadata, tensors = parse_header(content[8 : 8 + length], len(content) - 8 - length, where)
-    return metadata, tensors, content[8 + length :]
 
 
 def _attention_products(metadata: dict[str, str], where: str) -> bool:
@@ -96,23 +88,23 @@ def _attention_products(metadata: dict[str, str], where: str) -> bool:
     return value
 
 
-def _scales(tensor: StoredTensor, data: bytes, where: str) -> NDArray[np.float32]:
+def _scales(file: SafetensorsBytes, name: str, where: str) -> NDArray[np.float32]:
+    tensor = file.tensors[name]
     if tensor.dtype.name != "float32" or len(tensor.shape) != 1 or tensor.size < 1:
         raise CheckpointError(
-            f"{where}: {tensor.name!r} is {tensor.dtype.name} {list(tensor.shape)}, float32 of one dimension is needed"
+            f"{where}: {name!r} is {tensor.dtype.name} {list(tensor.shape)}, float32 of one dimension is needed"
         )
-    values = np.frombuffer(data, np.float32, tensor.size, tensor.begin)
+    values: NDArray[np.float32] = file.read(name)
     if not (np.isfinite(values).all() and (values > 0).all()):
-        raise CheckpointError(f"{where}: {tensor.name!r} holds a value that is not finite and above 0")
+        raise CheckpointError(f"{where}: {name!r} holds a value that is not finite and above 0")
     return values
 
 
-def _zero_point(tensor: StoredTensor, data: bytes, where: str) -> NDArray[np.float32]:
+def _zero_point(file: SafetensorsBytes, name: str, where: str) -> NDArray[np.float32]:
+    tensor = file.tensors[name]
     if tensor.dtype.name != "uint8" or tensor.shape != (1,):
-        raise CheckpointError(
-            f"{where}: {tensor.name!r} is {tensor.dtype.name} {list(tensor.shape)}, uint8 [1] is needed"
-        )
-    return np.frombuffer(data, np.uint8, 1, tensor.begin).astype(np.float32)
+        raise CheckpointError(f"{where}: {name!r} is {tensor.dtype.name} {list(tensor.shape)}, uint8 [1] is needed")
+    return file.read(name).astype(np.float32)
 
 
 def _grid(parts: dict[str, NDArray[np.float32]], side: str, module: str, where: str) -> Grid | None:

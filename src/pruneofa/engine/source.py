@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 from pruneofa.checkpoint.dtypes import DType, to_float32
 from pruneofa.checkpoint.int8 import grid_integers
 from pruneofa.checkpoint.layout import INT8_ENCODINGS
-from pruneofa.checkpoint.model_folder import ModelFolder
+from pruneofa.checkpoint.model_folder import ModelFolder, read_beside
 from pruneofa.checkpoint.reader import CompressedModel, read_pofa
 from pruneofa.errors import CheckpointError
 
 __all__ = ["ModelSource", "open_source"]
-
-MAX_FILE_BYTES = 64 * 2**20
 
 
 class ModelSource(Protocol):
@@ -87,16 +85,7 @@ class _Folder:
         return _on_grid(self._model.tensor(name), scale, self._model.info(name).dtype, name, self.path)
 
     def file(self, name: str) -> bytes | None:
-        path = self.path / name
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise CheckpointError(
-                f"{path}: has more than {MAX_FILE_BYTES} bytes, which no file beside the weights needs"
-            )
-        return content
+        return read_beside(self.path, name)
 
 
 def _as_float32(tensor: NDArray[Any], dtype: DType, name: str, path: Path) -> NDArray[np.float32]:

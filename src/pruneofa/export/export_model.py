@@ -2,21 +2,19 @@
 
 import importlib.util
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pruneofa.architectures.positions import longest_sequence
-from pruneofa.checkpoint.decompress import decompress
 from pruneofa.errors import CheckpointError
 from pruneofa.export.exporter import onnx_model, write_onnx
 from pruneofa.export.heads import HEADS, Exportable
 from pruneofa.export.parity import Parity, measure_parity
 from pruneofa.export.runtime import OnnxModel
-from pruneofa.models.loading import load_config, load_model, model_class
+from pruneofa.models.loading import model_class
+from pruneofa.models.opened import OpenedModel, open_model
 from pruneofa.quantization.qat import prepare_from_state
-from pruneofa.quantization.state import is_quantized, load_quantization
 
 __all__ = ["ExportSummary", "export_model"]
 
@@ -65,12 +63,9 @@ def export_model(
         CheckpointError: The model is missing or damaged; the graph's answers are not the model's.
         ConfigurationError: The model is of a kind that can't be exported.
     """
-    if path.endswith(".pofa"):
-        with tempfile.TemporaryDirectory() as folder:
-            model_dir = str(decompress(path, Path(folder) / "model"))
-            return export_model(model_dir, output, pooling=pooling, normalize=normalize, verify=verify)
-    model = _load(path, pooling)
-    state = load_quantization(path) if is_quantized(path) else None
+    opened = open_model(path)
+    model = _load(opened, pooling)
+    state = opened.quantization()
     exported = onnx_model(model, state, pooling=pooling, normalize=normalize)
     parity = None
     if verify is None:
@@ -96,11 +91,11 @@ def export_model(
     )
 
 
-def _load(path: str, pooling: str | None) -> Any:
-    """The plain model of the folder; every weight that goes into the graph must come from its files."""
-    auto_class = model_class(load_config(path))
+def _load(opened: OpenedModel, pooling: str | None) -> Any:
+    """The plain model; every weight that goes into the graph must come from its files."""
+    auto_class = model_class(opened.config())
     has_head = any(auto_class.__name__.endswith(ending) for ending in HEADS)
-    return load_model(auto_class, path, head_is_trained=has_head and pooling is None).eval()
+    return opened.float_model(auto_class, head_is_trained=has_head and pooling is None).eval()
 
 
 def _compare(reference: Exportable, content: bytes) -> Parity:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
-from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.manifest import read_manifest
 from pruneofa.checkpoint.writer import CompressionSummary, Progress, compress
 from pruneofa.errors import CheckpointError
-from pruneofa.models.loading import load_any, load_config, model_class
+from pruneofa.models.loading import load_config, model_class
+from pruneofa.models.opened import CompressedFile, without_weights
 from pruneofa.models.saving import save_model
 
 __all__ = ["compress_model", "load_compressed", "save_compressed", "weight_names"]
@@ -57,9 +57,8 @@ def load_compressed(path: str | Path, auto_class: Any = None) -> Any:
     Raises:
         CheckpointError: the file is damaged.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        model_dir = str(decompress(path, Path(folder) / "model"))
-        return load_any(auto_class or model_class(load_config(model_dir)), model_dir)
+    opened = CompressedFile(path)
+    return opened.model(auto_class or model_class(opened.config()))
 
 
 def weight_names(model_dir: str) -> tuple[list[str], list[str]]:
@@ -67,12 +66,8 @@ def weight_names(model_dir: str) -> tuple[list[str], list[str]]:
 
     The architecture is built from config.json without memory for its weights.
     """
-    import torch
-
     config = load_config(model_dir)
-    chosen = model_class(config)
-    with torch.device("meta"):
-        model = chosen.from_config(config) if hasattr(chosen, "from_config") else chosen(config)
+    model = without_weights(model_class(config), config)
     return (
         [f"{name}.weight" for name in encoder_linears(model)],
         [f"{name}.weight" for name in pooler_linears(model)],

@@ -7,34 +7,37 @@ of the pattern have level 0, `M.weight_kept_zeros` int32 [n]. For an embedding t
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pruneofa.atomic import replacing_file
+from pruneofa.checkpoint.model_folder import QUANTIZATION_NAME, read_beside
+from pruneofa.checkpoint.safetensors_file import SafetensorsBytes
 from pruneofa.errors import CheckpointError
 from pruneofa.quantization.checks import check_kept_zeros
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import EmbeddingParameters, LinearParameters, QuantizedState
-from pruneofa.quantization.qat import prepare_from_state
 
 __all__ = [
     "FILE_NAME",
     "FORMAT_VERSION",
     "QuantizedState",
-    "is_quantized",
+    "computes_in_int8",
+    "keep_pattern",
     "load_quantization",
-    "load_quantized",
+    "parse_quantization",
     "restore_pattern",
     "save_quantization",
 ]
 
-FILE_NAME = "quantization.safetensors"
+FILE_NAME = QUANTIZATION_NAME
 """Name of the file in a model's folder."""
+
+MAX_BYTES = 2**30
+"""The largest file that is read from a folder; a compressed file embeds far smaller ones."""
 
 FORMAT = "pruneofa-quantization"
 """What the file's metadata says that it is."""
@@ -78,57 +81,63 @@ def load_quantization(directory: str | Path) -> QuantizedState:
     """Read `directory`/quantization.safetensors, strictly.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, of another format or version, has an unknown or a missing
-            tensor, a wrong shape or type, or a scale that isn't finite and positive.
+        CheckpointError: If the file is missing, or as `parse_quantization`.
     """
     path = Path(directory) / FILE_NAME
-    if not path.is_file():
+    content = read_beside(Path(directory), FILE_NAME, MAX_BYTES)
+    if content is None:
         raise CheckpointError(f"{path} is missing; give the folder of a model that was quantized and saved")
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = _config(path, file.metadata() or {})
-            entries = [(key, _entry(path, file, key)) for key in file.keys()]  # noqa: SIM118 - no iterator
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} can't be read as safetensors: {error}; save the model anew") from error
+    return parse_quantization(content, str(path))
+
+
+def parse_quantization(content: bytes, where: str) -> QuantizedState:
+    """Read the bytes of a quantization.safetensors, strictly.
+
+    Args:
+        content: The file's bytes.
+        where: What to call it in error messages.
+
+    Raises:
+        CheckpointError: If it is damaged, of another format or version, has an unknown or a missing tensor, a wrong
+            shape or type, or a scale that isn't finite and positive.
+    """
+    file = _open(content, where)
+    config = _config(where, file.metadata)
     grouped: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in entries:
+    for key in file.tensors:
         module, _, field = key.rpartition(".")
-        grouped.setdefault(module, {})[field] = tensor
+        grouped.setdefault(module, {})[field] = _entry(where, file, key)
     if not grouped:
-        raise CheckpointError(f"{path} holds no quantized module")
+        raise CheckpointError(f"{where} holds no quantized module")
     tables = {module: found for module, found in grouped.items() if set(found) == {"weight_scale"}}
     if tables and config.embeddings == "float":
         table = next(iter(tables))
         raise CheckpointError(
-            f"{path}: {table!r} lacks input_scale, input_zero_point, and the config says that embeddings are float; "
+            f"{where}: {table!r} lacks input_scale, input_zero_point, and the config says that embeddings are float; "
             "save the model anew"
         )
     modules = {
-        module: _parameters(path, module, found, config) for module, found in grouped.items() if module not in tables
+        module: _parameters(where, module, found, config) for module, found in grouped.items() if module not in tables
     }
     if not modules:
-        raise CheckpointError(f"{path} holds no quantized Linear")
+        raise CheckpointError(f"{where} holds no quantized Linear")
     for table, found in tables.items():
-        _check_rows(path, f"{table}.weight_scale", found["weight_scale"], config.embeddings == "per_row")
+        _check_rows(where, f"{table}.weight_scale", found["weight_scale"], config.embeddings == "per_row")
     return QuantizedState(
         config, modules, {table: EmbeddingParameters(found["weight_scale"]) for table, found in tables.items()}
     )
 
 
-def is_quantized(directory: str | Path) -> bool:
-    """Whether a folder's model computes in int8: its quantization.safetensors has grids of activations.
+def computes_in_int8(content: bytes, where: str) -> bool:
+    """Whether the model beside these bytes of a quantization.safetensors computes in int8: it has activations' grids.
 
     `pruneofa compress --int8` writes scales of weights alone, without this format's metadata: such a model computes in
-    float, on rounded weights. A file that can't be read counts, so that loading it tells what is wrong.
+    float, on rounded weights.
+
+    Raises:
+        CheckpointError: If the bytes are no safetensors file.
     """
-    path = Path(directory) / FILE_NAME
-    if not path.is_file():
-        return False
-    try:
-        with safe_open(path, framework="pt") as file:
-            return bool(file.metadata())
-    except (SafetensorError, OSError):
-        return True
+    return bool(_open(content, where).metadata)
 
 
 def restore_pattern(model: nn.Module, directory: str | Path) -> int:
@@ -147,16 +156,15 @@ def restore_pattern(model: nn.Module, directory: str | Path) -> int:
     Raises:
         CheckpointError: If the file is damaged, or names a weight that isn't 0 or not there.
     """
-    path = Path(directory) / FILE_NAME
-    if not path.is_file():
-        return 0
+    content = read_beside(Path(directory), FILE_NAME, MAX_BYTES)
+    return 0 if content is None else keep_pattern(model, content, str(Path(directory) / FILE_NAME))
+
+
+def keep_pattern(model: nn.Module, content: bytes, where: str) -> int:
+    """As `restore_pattern`, from the bytes of a quantization.safetensors."""
     ending = ".weight_kept_zeros"
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = [key for key in file.keys() if key.endswith(ending)]  # noqa: SIM118 - no iterator
-            found = {key.removesuffix(ending): _entry(path, file, key) for key in keys}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} can't be read as safetensors: {error}; save the model anew") from error
+    file = _open(content, where)
+    found = {key.removesuffix(ending): _entry(where, file, key) for key in file.tensors if key.endswith(ending)}
     linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     for name, kept in found.items():
         if name in linears:
@@ -165,67 +173,55 @@ def restore_pattern(model: nn.Module, directory: str | Path) -> int:
     return sum(kept.numel() for name, kept in found.items() if name in linears)
 
 
-def load_quantized(directory: str | Path, auto_class: Any) -> nn.Module:
-    """Load a quantized model so that it computes as in training's evaluation: fake-quantized, ranges frozen.
-
-    Args:
-        directory: Holds what `save_pretrained` wrote after `convert`, and quantization.safetensors.
-        auto_class: A class with `from_pretrained`, such as `AutoModelForSequenceClassification`.
-
-    Raises:
-        CheckpointError: If a file is missing or damaged, or weights and scales don't belong together.
-    """
-    state = load_quantization(directory)
+def _open(content: bytes, where: str) -> SafetensorsBytes:
     try:
-        model: nn.Module = auto_class.from_pretrained(directory, dtype=torch.float32)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{directory}: the model can't be loaded: {error}") from error
-    return prepare_from_state(model, state).eval()
+        return SafetensorsBytes(content, where)
+    except CheckpointError as error:
+        raise CheckpointError(f"{where} can't be read as safetensors: {error}; save the model anew") from error
 
 
-def _config(path: Path, metadata: dict[str, str]) -> QuantizationConfig:
+def _config(where: str, metadata: dict[str, str]) -> QuantizationConfig:
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
+        raise CheckpointError(f"{where}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
     if metadata.get("format_version") not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{path}: format_version is {metadata.get('format_version')!r}, this release reads "
+            f"{where}: format_version is {metadata.get('format_version')!r}, this release reads "
             f"{' and '.join(map(repr, READABLE_VERSIONS))}"
         )
     try:
         return QuantizationConfig.model_validate_json(metadata.get("config", ""))
     except ValidationError as error:
-        raise CheckpointError(f"{path}: config in the metadata is invalid: {error}") from error
+        raise CheckpointError(f"{where}: config in the metadata is invalid: {error}") from error
 
 
-def _entry(path: Path, file: Any, key: str) -> Tensor:
+def _entry(where: str, file: SafetensorsBytes, key: str) -> Tensor:
     """The checked tensor of `key`; type and shape are looked at before its bytes are."""
     module, _, field = key.rpartition(".")
     if field not in _TYPES or not module:
-        raise CheckpointError(f"{path}: unknown tensor {key!r}; known endings are {', '.join(_TYPES)}")
-    header = file.get_slice(key)
-    shape, kind = header.get_shape(), header.get_dtype()
+        raise CheckpointError(f"{where}: unknown tensor {key!r}; known endings are {', '.join(_TYPES)}")
+    shape, kind = list(file.tensors[key].shape), file.tensors[key].dtype.code
     if kind != _TYPES[field]:
-        raise CheckpointError(f"{path}: {key} has type {kind}, expected {_TYPES[field]}")
+        raise CheckpointError(f"{where}: {key} has type {kind}, expected {_TYPES[field]}")
     of_any_length = field in ("weight_scale", "weight_kept_zeros")
     if (len(shape) != 1 or shape[0] < 1) if of_any_length else shape != [1]:
-        raise CheckpointError(f"{path}: {key} has shape {shape}, expected {'[n]' if of_any_length else '[1]'}")
-    tensor: Tensor = file.get_tensor(key)
+        raise CheckpointError(f"{where}: {key} has shape {shape}, expected {'[n]' if of_any_length else '[1]'}")
+    tensor = torch.from_numpy(file.read(key))
     if kind == "F32" and not bool((torch.isfinite(tensor) & (tensor > 0)).all()):
-        raise CheckpointError(f"{path}: {key} has a value that isn't finite and positive")
+        raise CheckpointError(f"{where}: {key} has a value that isn't finite and positive")
     if field == "weight_kept_zeros" and not bool((tensor[0] >= 0) & (tensor[1:] > tensor[:-1]).all()):
-        raise CheckpointError(f"{path}: {key} isn't a list of ascending indices from 0")
+        raise CheckpointError(f"{where}: {key} isn't a list of ascending indices from 0")
     return tensor
 
 
-def _parameters(path: Path, module: str, found: dict[str, Tensor], config: QuantizationConfig) -> LinearParameters:
+def _parameters(where: str, module: str, found: dict[str, Tensor], config: QuantizationConfig) -> LinearParameters:
     required = _REQUIRED + (_OUTPUT if any(field in found for field in _OUTPUT) else ())
     missing = [field for field in required if field not in found]
     if missing:
-        raise CheckpointError(f"{path}: {module!r} lacks {', '.join(missing)}; save the model anew")
-    _check_rows(path, f"{module}.weight_scale", found["weight_scale"], config.weight_granularity == "per_channel")
+        raise CheckpointError(f"{where}: {module!r} lacks {', '.join(missing)}; save the model anew")
+    _check_rows(where, f"{module}.weight_scale", found["weight_scale"], config.weight_granularity == "per_channel")
     return LinearParameters(**found)
 
 
-def _check_rows(path: Path, key: str, scale: Tensor, per_row: bool) -> None:
+def _check_rows(where: str, key: str, scale: Tensor, per_row: bool) -> None:
     if not per_row and scale.numel() != 1:
-        raise CheckpointError(f"{path}: {key} has shape {list(scale.shape)}, expected [1]")
+        raise CheckpointError(f"{where}: {key} has shape {list(scale.shape)}, expected [1]")

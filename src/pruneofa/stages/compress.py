@@ -1,13 +1,11 @@
 """Stage `compress`: the small files of a run's sparse models, checked to give the models back bit for bit."""
 
-import filecmp
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.inspection import inspect_model
+from pruneofa.checkpoint.reader import read_pofa
 from pruneofa.errors import CheckpointError
 from pruneofa.models.compressed import compress_model
 from pruneofa.models.names import MODEL_NAMES
@@ -32,14 +30,12 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
 
 
 def _check_gives_back(folder: Path, file: Path) -> None:
-    """Decompress and compare every byte of every file that came back."""
-    with tempfile.TemporaryDirectory(dir=file.parent) as temporary:
-        decompress(file, Path(temporary) / "model")
-        model_dir = Path(temporary) / "model"
-        for path in (path for path in model_dir.rglob("*") if path.is_file()):
-            name = path.relative_to(model_dir)
-            if not filecmp.cmp(path, folder / name, shallow=False):
-                raise CheckpointError(f"{file}: {name} does not come back as it was; keep {folder} and report this")
+    """Read the file as strictly as any reader, and compare every byte that comes back with the folder's."""
+    for name, pieces in read_pofa(file).original_files():
+        with (folder / name).open("rb") as original:
+            same = all(original.read(len(piece)) == piece for piece in pieces) and not original.read(1)
+        if not same:
+            raise CheckpointError(f"{file}: {name} does not come back as it was; keep {folder} and report this")
 
 
 def _sizes(path: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Stage `evaluate`: predictions and metrics of task models on the splits that are reported on."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 from pruneofa.architectures.positions import longest_sequence
 from pruneofa.atomic import write_json
-from pruneofa.checkpoint.decompress import decompress
 from pruneofa.data.batches.batching import PaddingCollator
 from pruneofa.data.metrics.predictions import PREDICTIONS_NAME, PREDICTIONS_VERSION
 from pruneofa.data.metrics.task_metrics import TaskKind
@@ -19,8 +17,8 @@ from pruneofa.data.tasks.rows import EVALUATION
 from pruneofa.errors import ConfigurationError, DataError
 from pruneofa.models.engine_model import EngineModel
 from pruneofa.models.heads import OUTPUTS, auto_class, kind_of_model, labels_of_model
-from pruneofa.models.loading import load_any, load_config, load_tokenizer
 from pruneofa.models.names import MODEL_NAMES
+from pruneofa.models.opened import OpenedModel, open_model
 from pruneofa.models.scoring import scored
 from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.training.prediction import predict
@@ -75,19 +73,11 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False) -> Eval
         DataError: the task is of another kind than the model, or has a label that it was not trained on.
         EngineError: the engine's compiled part is missing.
     """
-    if not path.endswith(".pofa"):
-        return _evaluate(path, str(Path(path).parent) if path.endswith(".onnx") else path, task, engine)
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / "model"
-        decompress(path, folder)
-        return _evaluate(path, str(folder), task, engine)
-
-
-def _evaluate(path: str, folder: str, task: TaskConfig, engine: bool) -> Evaluation:
-    """`folder` has the model's config and tokenizer."""
-    tokenizer = load_tokenizer(folder)
-    kind = _kind(folder, task)
-    model = _load(path, folder, kind, engine)
+    opened = open_model(str(Path(path).parent) if path.endswith(".onnx") else path)
+    tokenizer = opened.tokenizer()
+    config = opened.config()
+    kind = _kind(config, task)
+    model = _load(path, opened, config, kind, engine)
     names = labels_of_model(model.config)
     if names is not None and task.label_names is not None and sorted(names) != sorted(task.label_names):
         raise DataError(f"model {path!r} knows the labels {names}, the task names {task.label_names}")
@@ -110,16 +100,16 @@ def _evaluate(path: str, folder: str, task: TaskConfig, engine: bool) -> Evaluat
     return Evaluation(metrics, documents)
 
 
-def _load(path: str, folder: str, kind: TaskKind, engine: bool) -> Any:
+def _load(path: str, opened: OpenedModel, config: Any, kind: TaskKind, engine: bool) -> Any:
     if path.endswith(".onnx"):
         if engine:
             raise ConfigurationError(f"{path} is an ONNX file, which the engine does not run; leave the engine out")
         from pruneofa.export.runtime import OnnxModel
 
-        return OnnxModel(path, load_config(folder))
+        return OnnxModel(path, config)
     if engine:
-        return EngineModel(path, load_config(folder))
-    return load_any(auto_class(kind), folder, head_is_trained=True)
+        return EngineModel(path, config)
+    return opened.model(auto_class(kind), head_is_trained=True)
 
 
 def evaluate_into(
@@ -144,10 +134,10 @@ def evaluate_into(
     return evaluation.metrics
 
 
-def _kind(path: str, task: TaskConfig) -> TaskKind:
+def _kind(config: Any, task: TaskConfig) -> TaskKind:
     """The kind of a model; one that no task has made (a bare encoder) is taken for the task's, and refused later."""
-    kind = kind_of_model(load_config(path))
-    architectures = getattr(load_config(path), "architectures", None) or ()
+    kind = kind_of_model(config)
+    architectures = getattr(config, "architectures", None) or ()
     if task.kind == "auto" or any(str(name).endswith(_TASK_HEADS) for name in architectures):
         return kind
     return task.kind

@@ -7,7 +7,7 @@ from pruneofa.checkpoint.inspection import Inspection, inspect_model
 from pruneofa.checkpoint.manifest import read_manifest
 from pruneofa.models.compressed import weight_names
 from pruneofa.models.loading import load_config
-from pruneofa.quantization.state import is_quantized
+from pruneofa.models.opened import open_model
 from pruneofa.reporting.card import CardFiles, CardTask, model_card
 from pruneofa.reporting.data import ModelRow
 
@@ -54,14 +54,15 @@ def card_files(model_dir: Path, folder: str = ".", beside: Sequence[Path] = ()) 
         beside: files beside the card, where that is not in the model folder.
     """
     names = sorted(path.name for path in (beside or model_dir.iterdir()))
-    architectures = getattr(load_config(str(model_dir)), "architectures", None) or [""]
+    opened = open_model(str(model_dir))
+    architectures = getattr(opened.config(), "architectures", None) or [""]
     head = next((ending for ending in _HEADS if str(architectures[0]).endswith(ending)), "")
     return CardFiles(
         folder=folder,
         compressed=next((name for name in names if name.endswith(".pofa")), None),
         onnx=next((name for name in names if name.endswith(".onnx")), None),
         auto_class=f"AutoModel{head}",
-        int8=is_quantized(model_dir),
+        int8=opened.quantization() is not None,
     )
 
 
