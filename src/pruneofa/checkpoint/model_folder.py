@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pruneofa.checkpoint.encoder_place import CONFIG_NAME, MODULES_NAME, encoder_place
 from pruneofa.checkpoint.file_names import check_file_names
 from pruneofa.checkpoint.manifest import Manifest, read_manifest
 from pruneofa.checkpoint.safetensors_file import SafetensorsFile, StoredTensor
@@ -47,8 +48,10 @@ class ModelFolder:
 
     Attributes:
         path: The folder.
+        inner: Where in it the encoder lies: "", or as "0_Transformer/".
+        encoder_path: That folder.
         manifest: Its `pruneofa.json`, None where there is none.
-        weight_files: File name to opened file, in order of name.
+        weight_files: File name within the folder to opened file, in order of name.
         quantization: The opened `quantization.safetensors`, None where there is none.
 
     Raises:
@@ -61,8 +64,13 @@ class ModelFolder:
             raise CheckpointError(
                 f"{self.path}: no such folder; give the folder that holds config.json and {WEIGHTS_NAME}"
             )
-        self.manifest = read_manifest(self.path)
-        self.weight_files = self._open_weights()
+        modules = self.path / MODULES_NAME
+        self.inner = encoder_place(
+            (self.path / CONFIG_NAME).exists(), modules.read_bytes() if modules.is_file() else None, str(self.path)
+        )
+        self.encoder_path = self.path / self.inner
+        self.manifest = read_manifest(self.encoder_path)
+        self.weight_files = {self.inner + name: file for name, file in self._open_weights().items()}
         self._owner: dict[str, SafetensorsFile] = {}
         for file in self.weight_files.values():
             for name in file.tensors:
@@ -71,7 +79,7 @@ class ModelFolder:
                         f"{file.path}: tensor {name!r} is in {self._owner[name].path.name} too; save the model again"
                     )
                 self._owner[name] = file
-        scales = self.path / QUANTIZATION_NAME
+        scales = self.encoder_path / QUANTIZATION_NAME
         self.quantization = SafetensorsFile(scales) if scales.exists() else None
 
     @property
@@ -176,12 +184,13 @@ class ModelFolder:
         return result
 
     def _open_weights(self) -> dict[str, SafetensorsFile]:
-        single, index = self.path / WEIGHTS_NAME, self.path / INDEX_NAME
+        single, index = self.encoder_path / WEIGHTS_NAME, self.encoder_path / INDEX_NAME
         if single.exists():
             return {WEIGHTS_NAME: SafetensorsFile(single)}
         if not index.exists():
             raise CheckpointError(
-                f"{self.path}: holds neither {WEIGHTS_NAME} nor {INDEX_NAME}; save the model there with save_pretrained"
+                f"{self.encoder_path}: holds neither {WEIGHTS_NAME} nor {INDEX_NAME}; save the model there with "
+                "save_pretrained"
             )
         return self._open_shards(index)
 
@@ -202,11 +211,11 @@ class ModelFolder:
         check_file_names(shards, str(index))
         files: dict[str, SafetensorsFile] = {}
         for shard in shards:
-            if not (self.path / shard).exists():
+            if not (self.encoder_path / shard).exists():
                 raise CheckpointError(
                     f"{index}: names the shard {shard!r}, which is not there; copy it into the folder"
                 )
-            files[shard] = SafetensorsFile(self.path / shard)
+            files[shard] = SafetensorsFile(self.encoder_path / shard)
             mapped = {name for name, owner in weight_map.items() if owner == shard}
             for name in sorted(mapped ^ set(files[shard].tensors))[:1]:
                 held = "holds" if name in files[shard].tensors else "does not hold"

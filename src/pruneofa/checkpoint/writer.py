@@ -114,8 +114,8 @@ def compress(
     replaced: dict[str, bytes] = {}
     if new_scales:
         manifest = _quantized_manifest(manifest, encoded)
-        replaced[MANIFEST_NAME] = manifest_text(manifest).encode()
-        replaced[QUANTIZATION_NAME] = _with_scales(folder, new_scales)
+        replaced[folder.inner + MANIFEST_NAME] = manifest_text(manifest).encode()
+        replaced[folder.inner + QUANTIZATION_NAME] = _with_scales(folder, new_scales)
     sections = [section for item in encoded for section in item.sections]
     names = sorted({*files, *replaced})
     sections += [_file_section(file_section(name), replaced.get(name, files.get(name))) for name in names]

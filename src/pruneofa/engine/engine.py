@@ -1,48 +1,30 @@
 """`Engine`: a compressed encoder, ready to answer."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pruneofa.engine.answers import Answer, best_span
+from pruneofa.engine.answers import Answer, best_span, chosen_answer
 from pruneofa.engine.batch import ragged_batch
-from pruneofa.engine.loader import LoadedModel, default_threads, load_model
+from pruneofa.engine.entities import Aggregation, Entity, entities
+from pruneofa.engine.loader import LoadedModel, Precision, default_threads, load_model
+from pruneofa.engine.results import Classification, Output, classification, label_names
+from pruneofa.engine.sentences import SentenceRules, pooled
 from pruneofa.engine.source import ModelSource, open_source
-from pruneofa.engine.tokenization import TextTokenizer, load_tokenizer, offsets_of
+from pruneofa.engine.tokenization import TextTokenizer, offsets_of
 from pruneofa.errors import ConfigurationError, DataError
-from pruneofa.texts import Text, as_texts
+from pruneofa.folder.answer_activation import answer_activation
+from pruneofa.folder.sentence_modules import POOLING_MODES, Pooling
+from pruneofa.folder.tokenizer_files import read_text_rules
+from pruneofa.question_windows import window_sizes
+from pruneofa.texts import Text, as_texts, valid_text
 
-__all__ = ["Answer", "Classification", "Engine", "Output"]
+__all__ = ["Answer", "Classification", "Engine", "Entity", "Output"]
 
-Pooling = Literal["mean", "cls"]
 _TEXTS_AT_ONCE = 256
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a model computes for a batch.
-
-    Attributes:
-        hidden_states: float32 [B, T, hidden] of the last layer, zeros where the mask hides a token; or None.
-        logits: float32 [B, labels] of a head on the first token; [B, T, labels] of one on every token, zeros where the
-            mask hides it; None if not asked for, or without a head.
-    """
-
-    hidden_states: NDArray[np.float32] | None
-    logits: NDArray[np.float32] | None
-
-
-@dataclass(frozen=True)
-class Classification:
-    """The label of a text: the likeliest one, its probability, and the probability of every label."""
-
-    label: str
-    score: float
-    scores: dict[str, float]
 
 
 class Engine:
@@ -65,17 +47,25 @@ class Engine:
         self._loaded = loaded
         self._native = loaded.native
         self._tokenizer: TextTokenizer | None = None
+        self._sentences: SentenceRules | None = None
         self.path: Path = source.path
         self.task = loaded.head.task
         self.kernel = str(loaded.native.kernel)
         self.threads = int(loaded.native.threads)
         self.max_tokens = loaded.max_tokens
         self.hidden_size = int(loaded.native.hidden_size)
-        self.labels = _label_names(loaded.config, int(loaded.native.labels))
+        self.labels = label_names(loaded.config, int(loaded.native.labels))
         self.weight_bytes = int(loaded.native.weight_bytes)
 
     @classmethod
-    def load(cls, path: str | Path, *, threads: int | None = None, kernel: str | None = None) -> "Engine":
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        kernel: str | None = None,
+        precision: Precision | None = None,
+    ) -> "Engine":
         """Load a model.
 
         Args:
@@ -83,14 +73,17 @@ class Engine:
             threads: Cores that one call uses at most; None: all that this process may use.
             kernel: Name of a kernel set (`pruneofa doctor` lists them); None: what the environment variable
                 PRUNEOFA_KERNEL says, else the best that this machine supports.
+            precision: What float weights compute in, where the kernels have it: "float32" or "bfloat16", which is
+                faster; None: bfloat16, but float32 for folders of sentence-transformers (with a modules.json), whose
+                vectors stand beside others that were computed so.
 
         Raises:
             CheckpointError: The model is missing, damaged, or of a kind that the engine does not run.
-            ConfigurationError: Threads or kernel are out of range.
+            ConfigurationError: Threads, kernel or precision are out of range.
             EngineError: The engine's compiled part is missing.
         """
         source = open_source(path)
-        return cls(source, load_model(source, default_threads() if threads is None else threads, kernel))
+        return cls(source, load_model(source, default_threads() if threads is None else threads, kernel, precision))
 
     @property
     def workspace_bytes(self) -> int:
@@ -101,7 +94,8 @@ class Engine:
     def tokenizer(self) -> TextTokenizer:
         """The model's tokenizer, read when it is first used."""
         if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self._source, self.max_tokens)
+            rules = read_text_rules(self._source, self._source.folder)
+            self._tokenizer = TextTokenizer(rules, self.max_tokens, self._loaded.vocabulary)
         return self._tokenizer
 
     def run(
@@ -155,21 +149,29 @@ class Engine:
         return Output(None if states is None else batch.padded(states), answers)
 
     @overload
-    def classify(self, texts: str) -> Classification: ...  # type: ignore[overload-overlap]  # a str is a sequence
+    def classify(self, texts: str, *, raw_scores: bool = ...) -> Classification: ...  # type: ignore[overload-overlap]  # a str is a sequence
     @overload
-    def classify(self, texts: tuple[str, str]) -> Classification: ...  # type: ignore[overload-overlap]
+    def classify(self, texts: tuple[str, str], *, raw_scores: bool = ...) -> Classification: ...  # type: ignore[overload-overlap]
     @overload
-    def classify(self, texts: Sequence[Text]) -> list[Classification]: ...
-    def classify(self, texts: Text | Sequence[Text]) -> Classification | list[Classification]:
+    def classify(self, texts: Sequence[Text], *, raw_scores: bool = ...) -> list[Classification]: ...
+    def classify(
+        self, texts: Text | Sequence[Text], *, raw_scores: bool = False
+    ) -> Classification | list[Classification]:
         """Classify texts, or pairs of texts (tuples); a single one gives a single answer.
 
+        Args:
+            texts: Texts, or pairs of texts.
+            raw_scores: Give the logits, without the function that the folder or the kind of task puts on them.
+
         Raises:
+            CheckpointError: The folder names a function that is not known.
             ConfigurationError: The model has no head for it.
             DataError: An element is no text.
         """
         self._needs("classify", "a head for sequence classification")
         items, single = as_texts(texts)
-        found = [self._classification(row) for output in self._outputs(items) for row in output]
+        activation = "none" if raw_scores else answer_activation(self._source, self._loaded.config, len(self.labels))
+        found = [classification(row, activation, self.labels) for output in self._outputs(items) for row in output]
         return found[0] if single else found
 
     def answer(
@@ -177,74 +179,142 @@ class Engine:
         question: str,
         context: str,
         *,
-        max_tokens: int = 384,
-        stride: int = 128,
+        max_tokens: int | None = None,
+        stride: int | None = None,
         max_answer_tokens: int = 30,
+        max_question_tokens: int | None = None,
+        null_threshold: float | None = None,
     ) -> Answer:
         """The span of `context` that answers `question`. A long context is read in windows that overlap.
 
         Args:
             question: The question.
             context: The text that holds the answer.
-            max_tokens: Length of a window, cut to the model's.
-            stride: Tokens by which windows overlap.
+            max_tokens: Length of a window; None: 384, or the model's where that is less.
+            stride: Tokens by which windows overlap; None: 128, or half of what a window leaves to the context.
             max_answer_tokens: The longest answer.
+            max_question_tokens: Where a longer question is cut; None: 64, or less in short windows.
+            null_threshold: For models of questions without answers (SQuAD 2.0): no answer where its
+                `null_score_difference` is above this, usually 0; None: always a span.
 
         Raises:
-            ConfigurationError: The model has no head for it.
+            ConfigurationError: The model has no head for it, or the sizes do not fit each other and the model.
             DataError: An argument is out of range, or the context holds no token.
         """
         self._needs("answer", "a head for question answering")
-        if not (0 < stride < max_tokens) or max_answer_tokens < 1:
-            raise DataError(
-                f"stride is {stride}, max_tokens {max_tokens}, max_answer_tokens {max_answer_tokens}; stride must lie "
-                "between 0 and max_tokens, and max_answer_tokens be 1 at least"
-            )
-        batch = self.tokenizer.encode_windows(question, context, max_tokens, stride)
+        if max_answer_tokens < 1:
+            raise DataError(f"max_answer_tokens is {max_answer_tokens}, allowed is a whole number from 1")
+        tokenizer = self.tokenizer
+        sizes = window_sizes(
+            self.max_tokens if max_tokens is not None else tokenizer.max_tokens,
+            tokenizer.special_tokens_of_a_pair,
+            length=max_tokens,
+            stride=stride,
+            question=max_question_tokens,
+        )
+        batch = tokenizer.encode_windows(question, context, sizes.length, sizes.stride, sizes.question)
         output = self.run(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         assert output.logits is not None
         spans = [
             best_span(output.logits[row, : len(encoding.ids)], offsets_of(encoding, 1), max_answer_tokens)
             for row, encoding in enumerate(batch.encodings)
         ]
-        best = max((span for span in spans if span is not None), default=None)
-        if best is None:
+        null_score = float(output.logits[:, 0].astype(np.float64).sum(axis=1).min())
+        answer = chosen_answer(context, spans, null_score, null_threshold)
+        if answer is None:
             raise DataError("the context holds no token; pass a text")
-        score, start, end = best
-        return Answer(context[start:end], start, end, score)
+        return answer
+
+    @overload
+    def label_tokens(self, texts: str, *, aggregation: Aggregation = ...) -> list[Entity]: ...  # type: ignore[overload-overlap]
+    @overload
+    def label_tokens(self, texts: Sequence[str], *, aggregation: Aggregation = ...) -> list[list[Entity]]: ...
+    def label_tokens(
+        self, texts: str | Sequence[str], *, aggregation: Aggregation = "simple"
+    ) -> list[Entity] | list[list[Entity]]:
+        """The labelled stretches of texts, such as names; what is labelled O is left out.
+
+        Args:
+            texts: A text, or several.
+            aggregation: "none" (each token), "simple" (neighbours of one entity joined), or "first", "average", "max"
+                (each word gets one label first), as in the hub's pipelines.
+
+        Raises:
+            ConfigurationError: The model has no head for it, or the aggregation is not known.
+            DataError: An element is no text.
+        """
+        self._needs("label_tokens", "a head for token classification")
+        single = isinstance(texts, str)
+        items = [
+            valid_text(text, f"text {row}") for row, text in enumerate([texts] if isinstance(texts, str) else texts)
+        ]
+        rules = self.tokenizer.rules
+        found: list[list[Entity]] = []
+        for chunk in _chunks(items):
+            batch = self.tokenizer.encode(chunk)
+            output = self.run(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            assert output.logits is not None
+            found += [
+                entities(
+                    *(text, encoding, logits, self.labels),
+                    *(rules.tokenizer, rules.special_tokens.get("unk_token"), aggregation),
+                )
+                for text, encoding, logits in zip(chunk, batch.encodings, output.logits, strict=True)
+            ]
+        return found[0] if single else found
 
     def embed(
-        self, texts: Text | Sequence[Text], *, pooling: Pooling = "mean", normalize: bool = False
+        self,
+        texts: Text | Sequence[Text],
+        *,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        prompt: str | None = None,
+        max_tokens: int | None = None,
     ) -> NDArray[np.float32]:
-        """Embeddings of texts, float32 [B, hidden]; of a single text [hidden].
+        """Embeddings of texts, float32 [B, size]; of a single text [size].
+
+        Without further arguments they are those of sentence-transformers: what the folder's modules.json says, or, in
+        a folder without one, the mean of all tokens' states. Each argument takes the place of one thing that the
+        folder says.
 
         Args:
             texts: Texts, or pairs of texts.
-            pooling: "mean" of all tokens' hidden states, or the first token's ("cls").
+            pooling: "mean" of all tokens' states, or the first token's ("cls"), or another of `POOLING_MODES`.
             normalize: Whether to divide each by its length.
+            prompt: What is put before each text (before the first of a pair).
+            max_tokens: Where longer texts are cut.
 
         Raises:
+            CheckpointError: The folder has a module that is not known.
             DataError: An element is no text, or a value is not allowed.
         """
-        if pooling not in ("mean", "cls"):
-            raise DataError(f"pooling is {pooling!r:.40}, allowed are 'mean' and 'cls'")
+        if pooling is not None and pooling not in POOLING_MODES:
+            raise DataError(f"pooling is {pooling!r:.40}, allowed are {', '.join(POOLING_MODES)}")
         items, single = as_texts(texts)
-        result = np.zeros((len(items), self.hidden_size), dtype=np.float32)
-        row = 0
+        if self._sentences is None:
+            self._sentences = SentenceRules(self._source, self.tokenizer)
+        sentences = self._sentences
+        modules, tokenizer = sentences.modules, sentences.tokenizer
+        chosen = modules.pooling if pooling is None else Pooling((pooling,))
+        start = valid_text(modules.prompt if prompt is None else prompt, "the prompt")
+        limit = sentences.max_tokens if max_tokens is None else max_tokens
+        prompt_tokens = 0
+        if start:
+            items = [start + text if isinstance(text, str) else (start + text[0], text[1]) for text in items]
+            first = tokenizer.encode([start], limit).encodings[0]
+            prompt_tokens = len(first.ids) - first.special_tokens_mask[-1]
+        vectors = []
         for chunk in _chunks(items):
-            batch = self.tokenizer.encode(chunk)
+            batch = tokenizer.encode(chunk, limit)
             output = self.run(
                 batch.input_ids, batch.attention_mask, batch.token_type_ids, hidden_states=True, logits=False
             )
             assert output.hidden_states is not None
-            if pooling == "cls":
-                pooled = output.hidden_states[:, 0]
-            else:  # padding is 0 and adds nothing
-                pooled = output.hidden_states.sum(axis=1) / batch.attention_mask.sum(axis=1, keepdims=True)
-            result[row : row + len(chunk)] = pooled
-            row += len(chunk)
-        if normalize:
-            result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), np.float32(1e-12))
+            vectors.append(pooled(output.hidden_states, batch.attention_mask, chosen, prompt_tokens))
+        if not vectors:  # the size follows from no text
+            vectors.append(np.zeros((0, self.hidden_size * len(chosen.modes)), dtype=np.float32))
+        result = sentences.apply(np.concatenate(vectors), normalize)
         return result[0] if single else result
 
     def _outputs(self, items: list[Any]) -> Iterator[NDArray[np.float32]]:
@@ -253,17 +323,6 @@ class Engine:
             output = self.run(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             assert output.logits is not None
             yield output.logits
-
-    def _classification(self, logits: NDArray[np.float32]) -> Classification:
-        values = logits.astype(np.float64)
-        if self._loaded.config.get("problem_type") == "multi_label_classification" or values.size == 1:
-            scores = 1.0 / (1.0 + np.exp(-values))
-        else:
-            scores = np.exp(values - values.max())
-            scores /= scores.sum()
-        best = int(np.argmax(scores))
-        named = dict(zip(self.labels, map(float, scores), strict=True))
-        return Classification(self.labels[best], float(scores[best]), named)
 
     def _needs(self, task: str, what: str) -> None:
         if self.task != task:
@@ -279,10 +338,3 @@ class Engine:
 def _chunks(items: list[Any]) -> Iterator[list[Any]]:
     for start in range(0, len(items), _TEXTS_AT_ONCE):
         yield items[start : start + _TEXTS_AT_ONCE]
-
-
-def _label_names(config: dict[str, Any], count: int) -> tuple[str, ...]:
-    named = config.get("id2label")
-    if not isinstance(named, dict):
-        return tuple(f"LABEL_{index}" for index in range(count))
-    return tuple(str(named.get(str(index), f"LABEL_{index}")) for index in range(count))

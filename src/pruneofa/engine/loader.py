@@ -3,32 +3,42 @@
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pruneofa.architectures.families import Family
-from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.engine.architecture import Dimensions, Head, dimensions_of, engine_family, head_of
 from pruneofa.engine.grids import QuantizedGrids, read_grids
 from pruneofa.engine.native import active_kernel, has_bfloat16
 from pruneofa.engine.relative_positions import bias_by_distance
 from pruneofa.engine.source import ModelSource
 from pruneofa.errors import CheckpointError, ConfigurationError
+from pruneofa.folder.files import CONFIG_NAME, MODULES_NAME, read_object
 from pruneofa.native import native_module
 
-__all__ = ["LoadedModel", "default_threads", "load_model", "read_config"]
+__all__ = ["LoadedModel", "Precision", "default_threads", "load_model", "read_config"]
 
-CONFIG_NAME = "config.json"
 QUANTIZATION_NAME = "quantization.safetensors"
-MAX_CONFIG_BYTES = 2**24
 MAX_TOKENS = 2**15
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The compiled model, and what its configuration says that Python needs."""
+    """The compiled model, and what its configuration says that Python needs.
+
+    Attributes:
+        native: The compiled model.
+        config: Its config.json.
+        family: Its family.
+        head: Its head.
+        max_tokens: The longest sequence that its positions allow.
+        padding_id: The padding token's number, from which some families count positions.
+        vocabulary: Rows of its table of words.
+    """
 
     native: Any
     config: dict[str, Any]
@@ -36,6 +46,7 @@ class LoadedModel:
     head: Head
     max_tokens: int
     padding_id: int
+    vocabulary: int
 
 
 def default_threads() -> int:
@@ -49,44 +60,55 @@ def read_config(source: ModelSource) -> dict[str, Any]:
     Raises:
         CheckpointError: Missing or malformed.
     """
-    content = source.file(CONFIG_NAME)
-    if content is None:
+    config = read_object(source, source.folder + CONFIG_NAME)
+    if config is None:
         raise CheckpointError(f"{source.path}: holds no {CONFIG_NAME}; save the model with its configuration")
-    config = parse_json(content, f"{source.path}: {CONFIG_NAME}", MAX_CONFIG_BYTES)
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{source.path}: {CONFIG_NAME} holds {type(config).__name__}, an object is needed")
     return config
 
 
-def load_model(source: ModelSource, threads: int, kernel: str | None) -> LoadedModel:
+def load_model(
+    source: ModelSource, threads: int, kernel: str | None, precision: Precision | None = None
+) -> LoadedModel:
     """Load a model.
 
     Args:
         source: The opened model.
         threads: Cores for one call, from 1.
         kernel: Name of the kernel set; None: by PRUNEOFA_KERNEL, else the best.
+        precision: Of float weights, see `Engine.load`.
 
     Raises:
         CheckpointError: A tensor is missing or has a wrong shape, or the engine does not run this kind of model.
-        ConfigurationError: Threads or kernel are out of range.
+        ConfigurationError: Threads, kernel or precision are out of range.
     """
     if type(threads) is not int or not 1 <= threads <= 256:
         raise ConfigurationError(f"threads is {threads!r}, allowed is a whole number from 1 to 256")
+    if precision not in (None, "float32", "bfloat16"):
+        raise ConfigurationError(f"precision is {precision!r:.40}, allowed are 'float32', 'bfloat16' and None")
+    if precision is None:
+        precision = "bfloat16" if source.file(MODULES_NAME) is None else "float32"
     config = read_config(source)
     where = f"{source.path}: {CONFIG_NAME}"
     family = engine_family(config, where)
-    return _Loader(source, config, family, dimensions_of(config, family, where), active_kernel(kernel)).load(threads)
+    dimensions = dimensions_of(config, family, where)
+    return _Loader(source, config, family, dimensions, active_kernel(kernel), precision == "bfloat16").load(threads)
 
 
 class _Loader:
     def __init__(
-        self, source: ModelSource, config: dict[str, Any], family: Family, dimensions: Dimensions, kernel: str
+        self,
+        source: ModelSource,
+        config: dict[str, Any],
+        family: Family,
+        dimensions: Dimensions,
+        kernel: str,
+        bfloat16: bool,
     ) -> None:
         self._source, self._config, self._family, self._dimensions = source, config, family, dimensions
         self._native = native_module()
         self._kernel = kernel
-        self._bfloat16 = has_bfloat16(kernel)
-        content = source.file(QUANTIZATION_NAME)
+        self._bfloat16 = bfloat16 and has_bfloat16(kernel)
+        content = source.file(source.folder + QUANTIZATION_NAME)
         where = f"{source.path}: {QUANTIZATION_NAME}"
         self._grids = QuantizedGrids() if content is None else read_grids(content, where)
         name = "embeddings.word_embeddings.weight"
@@ -110,7 +132,7 @@ class _Loader:
             pool.submit(self._layer, f"{self._base}{family.layer.format(number)}.") for number in range(sizes.layers)
         ]
         steps = [(pool.submit(self._linear, module, None), activation) for module, activation in head.steps]
-        word_table, _ = words.result()  # in this order, so that of several faults the same is told each time
+        word_table, vocabulary = words.result()  # in this order, so that of several faults the same is told each time
         positions, position_rows = self._table(f"{embeddings}position_embeddings")
         types = self._table(f"{embeddings}token_type_embeddings")[0] if family.has_token_types else None
         padding_id = 1 if family.padding_positions else 0
@@ -147,7 +169,7 @@ class _Loader:
             )
         except ValueError as error:
             raise self._fault(error) from None
-        return LoadedModel(native, self._config, family, head, max_tokens, padding_id)
+        return LoadedModel(native, self._config, family, head, max_tokens, padding_id, vocabulary)
 
     def _layer(self, base: str) -> Any:
         family, sizes = self._family, self._dimensions

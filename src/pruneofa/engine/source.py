@@ -9,17 +9,24 @@ from numpy.typing import NDArray
 from pruneofa.checkpoint.dtypes import DType, to_float32
 from pruneofa.checkpoint.int8 import grid_integers
 from pruneofa.checkpoint.layout import INT8_ENCODINGS
-from pruneofa.checkpoint.model_folder import ModelFolder, read_beside
+from pruneofa.checkpoint.model_folder import ModelFolder
 from pruneofa.checkpoint.reader import CompressedModel, read_pofa
 from pruneofa.errors import CheckpointError
+from pruneofa.folder.files import FolderFiles, encoder_folder
 
 __all__ = ["ModelSource", "open_source"]
 
 
 class ModelSource(Protocol):
-    """What the loader asks of a saved model."""
+    """What the loader asks of a saved model.
+
+    Attributes:
+        path: The file or folder.
+        folder: Where the encoder lies in it: "", or as "0_Transformer/" in old models of sentence-transformers.
+    """
 
     path: Path
+    folder: str
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of a tensor; None where there is none of that name."""
@@ -48,6 +55,7 @@ class _Compressed:
         self.path = path
         self._model: CompressedModel = read_pofa(path)
         self._names = frozenset(self._model.names)
+        self.folder = encoder_folder(self)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         return self._model.entry(name).shape if name in self._names else None
@@ -73,6 +81,8 @@ class _Compressed:
 class _Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._files = FolderFiles(path)
+        self.folder = encoder_folder(self._files)
         self._model = ModelFolder(path)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
@@ -85,7 +95,7 @@ class _Folder:
         return _on_grid(self._model.tensor(name), scale, self._model.info(name).dtype, name, self.path)
 
     def file(self, name: str) -> bytes | None:
-        return read_beside(self.path, name)
+        return self._files.file(name)
 
 
 def _as_float32(tensor: NDArray[Any], dtype: DType, name: str, path: Path) -> NDArray[np.float32]:

@@ -1,17 +1,23 @@
 """The small files of a model, wherever they lie: a folder on the disk, or one inside a `.pofa` file."""
 
-import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
+from pruneofa.checkpoint.encoder_place import CONFIG_NAME, MODULES_NAME, encoder_place
+from pruneofa.checkpoint.model_folder import read_beside
 from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.errors import CheckpointError
 
-__all__ = ["CONFIG_NAME", "MODULES_NAME", "FolderFiles", "ModelFiles", "encoder_folder", "read_object"]
+__all__ = [
+    "CONFIG_NAME",
+    "MAX_JSON_BYTES",
+    "MODULES_NAME",
+    "FolderFiles",
+    "ModelFiles",
+    "encoder_folder",
+    "read_object",
+]
 
-CONFIG_NAME = "config.json"
-MODULES_NAME = "modules.json"
-MAX_FILE_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2**24
 
 
@@ -36,16 +42,7 @@ class FolderFiles:
         Raises:
             CheckpointError: It is larger than any file beside the weights.
         """
-        path = self.path / name
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise CheckpointError(
-                f"{path}: has more than {MAX_FILE_BYTES} bytes, which no file beside the weights needs"
-            )
-        return content
+        return read_beside(self.path, name)
 
 
 def read_object(files: ModelFiles, name: str) -> dict[str, Any] | None:
@@ -66,36 +63,10 @@ def read_object(files: ModelFiles, name: str) -> dict[str, Any] | None:
 
 
 def encoder_folder(files: ModelFiles) -> str:
-    """Where the encoder lies in the folder: "" for the folder itself, or as "0_Transformer/".
-
-    Models that sentence-transformers saved before version 2 have it in a folder of its own, which modules.json names.
+    """Where the encoder lies in the folder, see `encoder_place`.
 
     Raises:
-        CheckpointError: modules.json names a place outside the folder.
+        CheckpointError: modules.json is damaged, or names a place outside the folder.
     """
-    if files.file(CONFIG_NAME) is not None:
-        return ""
-    content = files.file(MODULES_NAME)
-    if content is None:
-        return ""
-    modules = parse_json(content, f"{files.path}: {MODULES_NAME}", MAX_JSON_BYTES)
-    first = modules[0] if isinstance(modules, list) and modules else None
-    path = first.get("path") if isinstance(first, dict) else None
-    if not isinstance(path, str) or not path:
-        return ""
-    return f"{checked_place(path, files)}/"
-
-
-def checked_place(path: str, files: ModelFiles) -> str:
-    """A subfolder that modules.json names.
-
-    Raises:
-        CheckpointError: It leads out of the folder.
-    """
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or "\\" in path or ":" in path or ".." in parts:
-        raise CheckpointError(
-            f"{files.path}: {MODULES_NAME}: path is {json.dumps(path)[:200]}, allowed is a folder below this one, "
-            "such as '1_Pooling'"
-        )
-    return "/".join(parts)
+    has_config = files.file(CONFIG_NAME) is not None
+    return encoder_place(has_config, None if has_config else files.file(MODULES_NAME), str(files.path))

@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from pruneofa.checkpoint.encoder_place import checked_place
 from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.errors import CheckpointError
-from pruneofa.folder.files import MAX_JSON_BYTES, MODULES_NAME, ModelFiles, checked_place, read_object
+from pruneofa.folder.files import MAX_JSON_BYTES, MODULES_NAME, ModelFiles, read_object
 
 __all__ = ["POOLING_MODES", "Dense", "Normalize", "Pooling", "SentenceModules", "read_sentence_modules"]
 
@@ -107,8 +108,8 @@ def read_sentence_modules(files: ModelFiles) -> SentenceModules | None:
         elif kind != "Dropout":  # which does nothing outside training
             raise CheckpointError(
                 f"{where}: module {number} ({json.dumps(module.get('path'))[:80]}) is a {kind}; known are a "
-                "Transformer, then Pooling, then any of Dense, Normalize and Dropout. Pass `pooling` to leave these "
-                "modules out, or compute such embeddings with sentence-transformers"
+                "Transformer, then Pooling, then any of Dense, Normalize and Dropout; compute such embeddings with "
+                "sentence-transformers"
             )
     settings = _transformer_settings(files, transformer or "")
     return SentenceModules(
@@ -131,7 +132,7 @@ def _folder(module: dict[str, Any], files: ModelFiles) -> str:
     path = module.get("path", "")
     if not isinstance(path, str):
         raise CheckpointError(f"{files.path}: {MODULES_NAME}: path is {path!r:.80}, allowed is the name of a folder")
-    return f"{checked_place(path, files)}/" if path else ""
+    return f"{checked_place(path, str(files.path))}/" if path else ""
 
 
 def _pooling(files: ModelFiles, folder: str) -> Pooling:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
 from pruneofa.errors import CheckpointError
@@ -132,6 +132,7 @@ def _rebuilt(
         lowercase=bool(settings.get("do_lower_case", True)),
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
     return tokenizer
 
 
@@ -151,9 +152,7 @@ def _tokens(
         names = {_content(given.get(key)) for key in _NAMED}
         for text, number in older.items():
             special = text in names
-            added[int(number)] = AddedToken(
-                text, lstrip=False, rstrip=False, normalized=not special, special=special
-            )
+            added[int(number)] = AddedToken(text, lstrip=False, rstrip=False, normalized=not special, special=special)
         if written is not None:
             added |= written.get_added_tokens_decoder()
     by_text = {token.content: token for token in added.values()}
