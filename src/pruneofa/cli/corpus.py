@@ -7,13 +7,44 @@ from typing import Annotated, Any
 
 import typer
 
-from pruneofa.cli.options import MaxLength, Model, OptionalRecipe, OutputDir, Overwrite, Seed, Set
+from pruneofa.cli.options import (
+    Flags,
+    MaxLength,
+    Model,
+    OptionalRecipe,
+    OutputDir,
+    Overwrite,
+    Seed,
+    Set,
+    TextColumn,
+    recipe_keys,
+)
 from pruneofa.cli.stages import stage_recipe
 
+_TrainFile = Annotated[
+    str | None,
+    typer.Option(
+        "--train_file",
+        help="Text, JSON lines, CSV, TSV, Parquet, a MediaWiki XML dump (also .gz, .bz2, .xz, .zst); a glob or a "
+        "folder of them; hub:NAME.",
+    ),
+]
+_Form = Annotated[
+    str | None, typer.Option("--form", help="Form of the examples: blocks, pairs or sentences (default: blocks).")
+]
 _EXAMPLE = (
     "pruneofa corpus --model_name_or_path bert-base-uncased --train_file 'dump/*-pages-articles*.xml.bz2' "
     "--form pairs --max_length 512 --output_dir runs/wikipedia --stats"
 )
+
+
+_FLAGS: Flags = {
+    "train_file": (_TrainFile, "corpus.source"),
+    "text_column": (TextColumn, "corpus.text_column"),
+    "form": (_Form, "corpus.form"),
+    "max_length": (MaxLength, "corpus.max_length"),
+    "seed": (Seed, "seed"),
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -25,20 +56,9 @@ def corpus(
     output_dir: OutputDir,
     recipe: OptionalRecipe = None,
     model: Model = None,
-    train_file: Annotated[
-        str | None,
-        typer.Option(
-            "--train_file",
-            help="Text, JSON lines, CSV, TSV, Parquet, a MediaWiki XML dump (also .gz, .bz2, .xz, .zst); a glob or a "
-            "folder of them; hub:NAME.",
-        ),
-    ] = None,
-    text_column: Annotated[
-        str | None, typer.Option("--text_column", help="Column of the text (default: text).")
-    ] = None,
-    form: Annotated[
-        str | None, typer.Option("--form", help="Form of the examples: blocks, pairs or sentences (default: blocks).")
-    ] = None,
+    train_file: _TrainFile = None,
+    text_column: TextColumn = None,
+    form: _Form = None,
     max_length: MaxLength = None,
     seed: Seed = None,
     num_proc: Annotated[
@@ -56,13 +76,8 @@ def corpus(
     from pruneofa.data.pretraining.summary import corpus_record, has_corpus
     from pruneofa.reporting.corpus import write_corpus_picture
 
-    settings = {
-        "seed": seed,
-        "corpus.source": train_file,
-        "corpus.text_column": text_column,
-        "corpus.form": form,
-        "corpus.max_length": max_length,
-    }
+    given = {"train_file": train_file, "text_column": text_column, "form": form, "max_length": max_length, "seed": seed}
+    settings = recipe_keys(_FLAGS, "corpus", given)
     asked = any(value is not None for value in (recipe, model, overrides, *settings.values()))
     if not stats or asked or not has_corpus(output_dir):
         results = _build(recipe, model, settings, overrides, output_dir, overwrite, num_proc)
@@ -95,7 +110,7 @@ def _build(
     from pruneofa.workflow.execution import execute
     from pruneofa.workflow.stage_list import STAGES
 
-    loaded = stage_recipe("corpus", recipe, model, settings, overrides)
+    loaded = stage_recipe("corpus", recipe, model, settings, overrides, _FLAGS)
     quiet_libraries()
     stage = replace(STAGES["corpus"], run=partial(run, processes=num_proc))
     inputs = {"model": loaded.model.name_or_path}

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pruneofa.cli.options import (
+    TASK_FLAGS,
     DataDir,
     Json,
     LabelColumn,
@@ -17,6 +18,7 @@ from pruneofa.cli.options import (
     TaskName,
     TextColumn,
     ValidationFile,
+    recipe_keys,
 )
 
 _SHOWN = 10
@@ -67,7 +69,7 @@ def evaluate(
     With --tasks the quality of embeddings by MTEB's protocol, beside another model's.
     """
     from pruneofa.cli.output import print_json, quiet_libraries
-    from pruneofa.cli.stages import stage_recipe, task_settings
+    from pruneofa.cli.stages import stage_recipe
     from pruneofa.errors import ConfigurationError
 
     if compare is not None:
@@ -86,9 +88,10 @@ def evaluate(
     from pruneofa.recipe.document import required_task
     from pruneofa.stages.evaluate import evaluate_into
 
-    settings = task_settings(
-        validation_file, validation_file, task_name, text_column, text_pair_column, label_column, max_length, data_dir
-    )
+    given: dict[str, Any] = {"train_file": validation_file, "validation_file": validation_file, "data_dir": data_dir}
+    given |= {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
+    given |= {"task_name": task_name, "max_length": max_length}
+    settings = recipe_keys(TASK_FLAGS, "evaluate", given)
     task = required_task(stage_recipe("evaluate", recipe, model, settings, overrides))
     quiet_libraries()
     metrics = evaluate_into(output_dir, model, task, engine=engine, overwrite=overwrite)

@@ -15,9 +15,10 @@ from pruneofa.cli import bench, corpus, evaluation, files, pipeline, plan, stage
 from pruneofa.errors import ConfigurationError, PruneofaError
 from pruneofa.ranks import FirstRankError, be_alone, has_joined, is_first, leave, rank, world_size
 from pruneofa.terminal import messages
+from pruneofa.workflow.stage_list import TRAINING
 
 # What several processes do together; of any other command the first does all.
-_ON_EVERY_RANK = ("run", "corpus", "teach", "prune", "finetune", "transfer", "quantize")
+_ON_EVERY_RANK = ("run", "corpus", *TRAINING)
 
 app = typer.Typer(
     name="pruneofa",

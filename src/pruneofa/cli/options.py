@@ -1,7 +1,8 @@
 """Flags that several commands share, in Hugging Face's style."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,3 +51,29 @@ PairColumn = Annotated[str | None, typer.Option("--text_pair_column", help="Colu
 LabelColumn = Annotated[str | None, typer.Option("--label_column", help="Column of the label (default: label).")]
 MaxLength = Annotated[int | None, typer.Option("--max_length", help="Longest example in tokens.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+
+Flags = Mapping[str, tuple[Any, str | None]]
+"""Name of a flag -> its type, and the recipe key that it sets; "{stage}" is the section of the command's own name."""
+
+TASK_FLAGS: Flags = {
+    "train_file": (TrainFile, "task.train"),
+    "validation_file": (ValidationFile, "task.evaluation"),
+    "data_dir": (DataDir, "task.data_dir"),
+    "task_name": (TaskName, "task.task_name"),
+    "text_column": (TextColumn, "task.text_column"),
+    "text_pair_column": (PairColumn, "task.text_pair_column"),
+    "label_column": (LabelColumn, "task.label_column"),
+    "max_length": (MaxLength, "task.max_length"),
+}
+TRAINING_FLAGS: Flags = {
+    "learning_rate": (LearningRate, "{stage}.training.learning_rate"),
+    "num_train_epochs": (Epochs, "{stage}.training.num_train_epochs"),
+    "max_steps": (MaxSteps, "{stage}.training.max_steps"),
+    "per_device_train_batch_size": (BatchSize, "{stage}.training.per_device_train_batch_size"),
+    "seed": (Seed, "seed"),
+}
+
+
+def recipe_keys(flags: Flags, stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Recipe key -> value of what the flags were given."""
+    return {key.format(stage=stage): given[name] for name, (_, key) in flags.items() if key is not None}

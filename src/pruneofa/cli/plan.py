@@ -137,7 +137,7 @@ def _check_share(utilisation: float | None) -> None:
 def _seconds_by_stage(words: Any, devices: list[int]) -> dict[str, float]:
     """`STAGE=SECONDS` words as numbers."""
     from pruneofa.errors import ConfigurationError
-    from pruneofa.planning.load import PRETRAINING, TASK_STAGES
+    from pruneofa.workflow.stage_list import TRAINING
 
     found = {}
     for word in words:
@@ -146,10 +146,10 @@ def _seconds_by_stage(words: Any, devices: list[int]) -> dict[str, float]:
             seconds = float(text)
         except ValueError:
             seconds = -1.0
-        if stage not in (*PRETRAINING, *TASK_STAGES) or not 0 < seconds < float("inf"):
+        if stage not in TRAINING or not 0 < seconds < float("inf"):
             raise ConfigurationError(
                 f"--step_seconds {word!r}: allowed: STAGE=SECONDS, such as prune=0.8, where STAGE is one of "
-                f"{', '.join((*PRETRAINING, *TASK_STAGES))}"
+                f"{', '.join(TRAINING)}"
             )
         found[stage] = seconds
     if found and len(devices) > 1:
@@ -185,13 +185,13 @@ def _measured(
 ) -> dict[str, Any]:
     """What the pre-training stages take on the device at hand."""
     from pruneofa.allocator import keep_freed_memory
-    from pruneofa.planning.load import PRETRAINING
     from pruneofa.planning.measure import examples_to_measure, measure_stage
+    from pruneofa.workflow.stage_list import ON_CORPUS
 
     keep_freed_memory()
     found = {}
     for load in work:
-        if load.stage in PRETRAINING:
+        if load.stage in ON_CORPUS:
             data = {} if corpus_dir is None else examples_to_measure(recipe, load.stage, corpus_dir)
             found[load.stage] = measure_stage(recipe, load, config, steps, **data)
     return found

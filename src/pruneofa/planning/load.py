@@ -12,9 +12,7 @@ from pruneofa.planning.sizes import Head, ModelSizes, model_sizes
 from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.training.config import TrainingConfig
-
-PRETRAINING = ("teach", "prune")
-TASK_STAGES = ("finetune", "transfer", "quantize")
+from pruneofa.workflow.stage_list import ON_CORPUS, TRAINING
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def loads(
         task_examples: training examples of the task.
     """
     found, left_out = [], {}
-    for stage in (*PRETRAINING, *TASK_STAGES):
+    for stage in TRAINING:
         section = getattr(recipe, stage)
         if section is None:
             continue
@@ -141,7 +139,7 @@ def loads(
             left_out[stage] = "it does not train"
             continue
         try:
-            if stage in PRETRAINING:
+            if stage in ON_CORPUS:
                 if recipe.corpus is None:
                     raise ConfigurationError(f"{stage}: needs the section corpus, which tells how long examples are")
                 lengths = corpus_lengths or Lengths.of_corpus(recipe.corpus)

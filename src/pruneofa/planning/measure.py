@@ -23,13 +23,14 @@ from pruneofa.data.pretraining.masking import MaskedLanguageModelDataset
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
 from pruneofa.models.loading import load_tokenizer
-from pruneofa.planning.load import PRETRAINING, Lengths, StageLoad
+from pruneofa.planning.load import Lengths, StageLoad
 from pruneofa.planning.sizes import Head, build_model
 from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.stage_folder import CORPUS_FOLDER
 from pruneofa.training.objectives import MaskedLanguageModeling
 from pruneofa.training.session import train_model
+from pruneofa.workflow.stage_list import ON_CORPUS
 
 _WARMUP = 2
 _FIRST_WORD = 5  # ids below it stand for special tokens
@@ -133,8 +134,8 @@ def measure_stage(
     Raises:
         ConfigurationError: the stage is no pre-training, or too short.
     """
-    if load.stage not in PRETRAINING:
-        raise ConfigurationError(f"{load.stage}: only {' and '.join(PRETRAINING)} can be measured")
+    if load.stage not in ON_CORPUS:
+        raise ConfigurationError(f"{load.stage}: only {' and '.join(ON_CORPUS)} can be measured")
     if load.steps < steps + _WARMUP + 1:
         raise ConfigurationError(
             f"{load.stage}: the stage has {load.steps} steps, too few to measure {steps} of them after {_WARMUP} that "

@@ -15,6 +15,7 @@ from pruneofa.sparsity.schedule import is_update, sparsity_at
 from pruneofa.sparsity.targets import target_modules
 from pruneofa.training.config import TrainingConfig
 from pruneofa.training.rewinding import REWINDING_SCHEDULES, multiplier_of
+from pruneofa.workflow.stage_list import TRAINING
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _stages(recipe: Recipe) -> list[PlannedStage]:
     if recipe.corpus is not None:
         source = recipe.corpus.source if isinstance(recipe.corpus.source, str) else ", ".join(recipe.corpus.source)
         stages.append(PlannedStage("corpus", f"{source}, {recipe.corpus.max_length} tokens"))
-    for name in ("teach", "prune", "finetune", "transfer", "quantize"):
+    for name in TRAINING:
         section = getattr(recipe, name)
         if section is None:
             continue

@@ -24,6 +24,7 @@ from pruneofa.training.pretraining import check_reaches_target, pretraining_clas
 from pruneofa.training.rewinding import REWINDING_SCHEDULES
 from pruneofa.training.tasks import check_can_evaluate
 from pruneofa.training.trackers import check_trackers
+from pruneofa.workflow.stage_list import ON_CORPUS, ON_TASK, TRAINING
 
 
 def check_run(recipe: Recipe) -> None:
@@ -48,15 +49,15 @@ def check_run(recipe: Recipe) -> None:
 
 def _sections(recipe: Recipe) -> Iterator[PruneofaError]:
     """Sections that need another one."""
-    for name in ("teach", "prune"):
+    for name in ON_CORPUS:
         if getattr(recipe, name) is not None and recipe.corpus is None:
             yield ConfigurationError(f"{name}: needs the section corpus; add it, or set {name} to null")
-    for name in ("finetune", "transfer", "quantize"):
+    for name in ON_TASK:
         section = getattr(recipe, name)
         if section is not None and recipe.task is None:
             yield ConfigurationError(f"{name}: needs the section task; add it, or set {name} to null")
         trains = getattr(section, "method", "qat") == "qat"
-        distils = name != "finetune" and section is not None and trains and section.distillation is not None
+        distils = trains and getattr(section, "distillation", None) is not None
         if distils and recipe.finetune is None:
             yield ConfigurationError(
                 f"{name}.distillation: is on, but without the section finetune there is no teacher; add that section, "
@@ -73,7 +74,7 @@ def _sections(recipe: Recipe) -> Iterator[PruneofaError]:
             "transfer: has no sparse model, since nothing is pruned; add the section prune, or transfer.sparsity"
         )
     if recipe.task is not None:
-        for name in ("finetune", "transfer", "quantize"):
+        for name in ON_TASK:
             section = getattr(recipe, name)
             if section is not None:
                 yield from _fault_of(check_can_evaluate, name, section.training, recipe.task)
@@ -92,15 +93,14 @@ def _schedules(recipe: Recipe) -> Iterator[PruneofaError]:
             yield from _fault_of(check_reaches_target, name, sparsity, training)
         if training.batching == "packed":
             distillation = getattr(getattr(recipe, name), "distillation", None)
-            takes_packed = name in ("teach", "prune")
-            yield from _fault_of(check_packing, name, takes_packed=takes_packed, distillation=distillation)
+            yield from _fault_of(check_packing, name, takes_packed=name in ON_CORPUS, distillation=distillation)
         for fault in _fault_of(check_trackers, training.report_to):
             yield type(fault)(f"{name}.training.{fault}")
 
 
 def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainingConfig, SparsityConfig | None]]:
     """Name, training and sparsity of every section that trains."""
-    for name in ("teach", "prune", "finetune", "transfer", "quantize"):
+    for name in TRAINING:
         section = getattr(recipe, name)
         if section is not None:
             yield name, section.training, getattr(section, "sparsity", None)
@@ -147,7 +147,7 @@ def _pruning(recipe: Recipe) -> Iterator[PruneofaError]:
             config = load_config(recipe.model.name_or_path)
             pairs = _has_pairs(recipe)
             auto_class = (
-                pretraining_class(config, pairs=pairs) if name == "prune" else AutoModelForSequenceClassification
+                pretraining_class(config, pairs=pairs) if name in ON_CORPUS else AutoModelForSequenceClassification
             )
             with torch.device("meta"):
                 model = auto_class.from_config(config)

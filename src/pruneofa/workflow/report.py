@@ -24,6 +24,7 @@ from pruneofa.reporting.html import render_report
 from pruneofa.stage_folder import load_log
 from pruneofa.workflow.card import card_files, card_task
 from pruneofa.workflow.record import StageRecord, read_record
+from pruneofa.workflow.stage_list import ON_TASK, STEPS
 
 CARD_NAME = "README.md"
 HTML_NAME = "report.html"
@@ -35,7 +36,8 @@ _NOTES = (
     "figure, which leaves out where the non-zeros are. Real: bytes in the file, index and scales counted.",
     "Accuracy is measured on the evaluation split in float32; the int8 model runs in its fake-quantized form.",
 )
-_STAGES = ("corpus", "teach", "prune", "finetune", "transfer", "quantize", "evaluate", "compress", "bench")
+_TASK_MODELS = [step.stage.name for step in reversed(STEPS) if {"task_model", "int8_model"} & {*step.provides}]
+"""Stages that leave a sparse task model, the last first."""
 
 
 def write_report(run_dir: Path) -> ReportData:
@@ -87,11 +89,10 @@ def collect(run_dir: Path) -> ReportData:
 def _records(run_dir: Path, recipe: Recipe) -> dict[str, StageRecord]:
     """Records of the recipe's stages; what an earlier form of the recipe left in the folder is not part of the run."""
     records = {}
-    for stage in _STAGES:
-        section = "task" if stage in ("evaluate", "compress") else stage
-        record = read_record(run_dir / stage)
-        if record is not None and getattr(recipe, section) is not None:
-            records[stage] = record
+    for step in STEPS:
+        record = read_record(run_dir / step.stage.name)
+        if record is not None and getattr(recipe, step.section) is not None:
+            records[step.stage.name] = record
     return records
 
 
@@ -102,7 +103,7 @@ def result_folder(run_dir: Path) -> Path:
         ConfigurationError: the run has none yet.
     """
     records = _records(run_dir, load_recipe(str(run_dir / RECIPE_NAME)))
-    for stage in ("quantize", "transfer"):
+    for stage in _TASK_MODELS:
         if stage in records and records[stage].finished:
             return run_dir / stage
     raise ConfigurationError(
@@ -182,7 +183,7 @@ def _results(records: dict[str, StageRecord], stage: str) -> dict[str, Any]:
 
 def _tensors(run_dir: Path, records: dict[str, StageRecord]) -> list[TensorSparsity]:
     """Sparsity of every encoder and pooler tensor of the last sparse model."""
-    for stage in ("quantize", "transfer", "prune"):
+    for stage in (*_TASK_MODELS, "prune"):
         if _results(records, stage):
             tensors = inspect_model(run_dir / stage).as_dict()["tensors"]
             return [
@@ -198,7 +199,7 @@ def _facts(records: dict[str, StageRecord]) -> dict[str, str]:
     if corpus := _results(records, "corpus"):
         train = corpus["train"]
         facts["corpus"] = f"{train['documents']:,} documents, {train['tokens']:,} tokens for training"
-    for stage in ("finetune", "transfer"):
+    for stage in ON_TASK:
         if "task" in (results := _results(records, stage)):
             task = results["task"]
             facts["task"] = (

@@ -1,27 +1,22 @@
-"""The one list of stages: what each reads, which part of the recipe decides it, and what it is to later ones."""
+"""The one list of stages: what each reads, which part of the recipe decides it, and what it is to later ones.
+
+The command line, preflight, plan, report and pipeline derive from it. It is light: a stage's code is imported when the
+stage runs.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pruneofa.recipe.document import Recipe
-from pruneofa.stages import (
-    bench,
-    compress,
-    corpus,
-    evaluate,
-    finetune,
-    prune,
-    quantize,
-    sensitivity,
-    teach,
-    transfer,
-)
+if TYPE_CHECKING:
+    from pruneofa.recipe.document import Recipe
 
-__all__ = ["PRETRAINING", "STAGES", "STEPS", "Stage", "StageFunction", "Step"]
+__all__ = ["ON_CORPUS", "ON_TASK", "PRETRAINING", "STAGES", "STEPS", "TRAINING", "Stage", "StageFunction", "Step"]
 
-StageFunction = Callable[[Recipe, Mapping[str, str], Path], dict[str, Any]]
+StageFunction = Callable[["Recipe", Mapping[str, str], Path], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -29,11 +24,13 @@ class Stage:
     """A step of the pipeline.
 
     Attributes:
-        name: of the stage, its command and its folder.
+        name: of the stage, its command, its module in `pruneofa.stages`, and its folder.
         sections: recipe sections that decide its result, with the files that they name as sources.
-        inputs: names of the artefacts it reads; an ending "?" marks one that may be missing.
+        inputs: names of the artefacts it reads; an ending "?" marks one that may be missing. The first is the model
+            to start from, where the stage trains.
         run: the function that does it: recipe, inputs by name, folder to write -> figures to report.
         trains: of several processes each runs it, and what it writes is written by the first; else the first alone.
+        about: what it does, in a sentence: the help of its command, where the stage trains.
     """
 
     name: str
@@ -41,6 +38,7 @@ class Stage:
     inputs: tuple[str, ...]
     run: StageFunction
     trains: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,35 +56,97 @@ class Step:
     provides: tuple[str, ...]
 
 
+def _run(name: str, recipe: "Recipe", inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
+    """`run` of the module of this name."""
+    results: dict[str, Any] = import_module(f"pruneofa.stages.{name}").run(recipe, inputs, output_dir)
+    return results
+
+
+def _stage(
+    name: str, sections: tuple[str, ...], inputs: tuple[str, ...], *, trains: bool = False, about: str = ""
+) -> Stage:
+    return Stage(name, sections, inputs, partial(_run, name), trains, about)
+
+
 STEPS = (
-    Step(Stage("corpus", ("corpus",), ("model",), corpus.run), "corpus", ("corpus",)),
-    Step(Stage("teach", ("teach",), ("model", "corpus"), teach.run, trains=True), "teach", ("dense", "sparse")),
-    Step(Stage("prune", ("prune",), ("dense", "corpus", "teacher?"), prune.run, trains=True), "prune", ("sparse",)),
-    Step(Stage("finetune", ("finetune", "task"), ("dense",), finetune.run, trains=True), "finetune", ("task_teacher",)),
     Step(
-        Stage("transfer", ("transfer", "task"), ("sparse", "task_teacher?"), transfer.run, trains=True),
+        _stage("corpus", ("corpus",), ("model",)),
+        "corpus",
+        ("corpus",),
+    ),
+    Step(
+        _stage(
+            "teach",
+            ("teach",),
+            ("model", "corpus"),
+            trains=True,
+            about="Teacher preparation: the dense model goes on pre-training on the corpus.",
+        ),
+        "teach",
+        ("dense", "sparse"),
+    ),
+    Step(
+        _stage(
+            "prune",
+            ("prune",),
+            ("dense", "corpus", "teacher?"),
+            trains=True,
+            about="Student pruning: sparsity, learning-rate rewinding and distillation at once; the teacher is the "
+            "dense model.",
+        ),
+        "prune",
+        ("sparse",),
+    ),
+    Step(
+        _stage(
+            "finetune",
+            ("finetune", "task"),
+            ("dense",),
+            trains=True,
+            about="The dense model learns the task: the teacher of transfer and quantize.",
+        ),
+        "finetune",
+        ("task_teacher",),
+    ),
+    Step(
+        _stage(
+            "transfer",
+            ("transfer", "task"),
+            ("sparse", "task_teacher?"),
+            trains=True,
+            about="The sparse model learns the task with its zeros locked, from a dense teacher (or from labels "
+            "alone).",
+        ),
         "transfer",
         ("task_model",),
     ),
     Step(
-        Stage("quantize", ("quantize", "task"), ("task_model", "task_teacher?"), quantize.run, trains=True),
+        _stage(
+            "quantize",
+            ("quantize", "task"),
+            ("task_model", "task_teacher?"),
+            trains=True,
+            about="A sparse task model to int8: trained with rounding, zeros locked and teacher on; or calibrated "
+            "(--calibrate).",
+        ),
         "quantize",
         ("int8_model",),
     ),
+    Step(_stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?")), "task", ("evaluation",)),
     Step(
-        Stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?"), evaluate.run),
-        "task",
-        ("evaluation",),
-    ),
-    Step(
-        Stage("compress", ("compress",), ("task_teacher?", "task_model?", "int8_model?"), compress.run),
+        _stage("compress", ("compress",), ("task_teacher?", "task_model?", "int8_model?")),
         "task",
         ("compressed",),
     ),
-    Step(Stage("bench", ("bench", "task"), ("compressed", "task_teacher?", "evaluation?"), bench.run), "bench", ()),
+    Step(_stage("bench", ("bench", "task"), ("compressed", "task_teacher?", "evaluation?")), "bench", ()),
 )
 STAGES = {step.stage.name: step.stage for step in STEPS}
-STAGES["sensitivity"] = Stage("sensitivity", ("quantize", "task"), ("task_model",), sensitivity.run)
-# Not part of a whole run.
-PRETRAINING = ("corpus", "teach", "prune")
+TRAINING = tuple(name for name, stage in STAGES.items() if stage.trains)
+"""Stages that train a model."""
+ON_CORPUS = tuple(name for name in TRAINING if "corpus" in STAGES[name].inputs)
+"""Those of them that train on the corpus."""
+ON_TASK = tuple(name for name in TRAINING if "task" in STAGES[name].sections)
+"""Those of them that train on the task."""
+PRETRAINING = tuple(step.stage.name for step in STEPS if "task" not in (step.section, *step.stage.sections))
 """Stages that are done once for all tasks."""
+STAGES["sensitivity"] = _stage("sensitivity", ("quantize", "task"), ("task_model",))  # no part of a whole run
