@@ -20,6 +20,10 @@ def make_observer(config: QuantizationConfig, device: torch.device | None = None
     return HistogramObserver(config.activation_percentile if config.activation_range == "percentile" else None, device)
 
 
+def _is_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
+
+
 class ActivationQuantizer(nn.Module):
     """Puts activations on a uint8 grid whose range an observer finds.
 
@@ -59,8 +63,11 @@ class ActivationQuantizer(nn.Module):
         self.observer.set_frozen(frozen)
 
     def observe(self, values: Tensor) -> None:
-        """Let the range follow `values` (any shape), if in training mode and not frozen."""
-        if self.training and not self.observer.is_frozen:
+        """Let the range follow `values` (any shape), if in training mode and not frozen; padding is left out.
+
+        What gradient checkpointing computes once more during the backward pass was seen before.
+        """
+        if self.training and not self.observer.is_frozen and not _is_backward():
             self.observer(values)
             if self.observer.follows:
                 self._take_range()

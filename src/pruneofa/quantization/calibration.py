@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pruneofa.errors import ConfigurationError
 from pruneofa.quantization.activations import ActivationQuantizer
+from pruneofa.quantization.observer import every_text_counts
 from pruneofa.quantization.qat import enable_fake_quantization, quantized_linears, set_observers_frozen
 
 __all__ = ["calibrate"]
@@ -20,7 +21,8 @@ def calibrate(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> int:
     """Find the ranges of a prepared model's activations; they rest from then on.
 
     The model computes in float and in eval mode (no dropout) meanwhile, so that no layer's rounding moves the next
-    one's range. Memory doesn't grow with the number of batches.
+    one's range. Memory doesn't grow with the number of batches. Padding is no data, and every text counts alike, so it
+    makes no difference how texts are batched; `moving_average` reaches over all that is seen, as `minmax` does.
 
     Args:
         model: What `prepare_qat` returned.
@@ -46,9 +48,10 @@ def calibrate(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> int:
         quantizer.train()
     seen = 0
     try:
-        for batch in batches:
-            model(**{name: value.to(device) for name, value in batch.items()})
-            seen += 1
+        with every_text_counts():
+            for batch in batches:
+                model(**{name: value.to(device) for name, value in batch.items()})
+                seen += 1
     finally:
         for module, was_training in modes.items():
             module.training = was_training

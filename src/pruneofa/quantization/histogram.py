@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pruneofa.quantization.config import ACTIVATION_RANGE
 from pruneofa.quantization.observer import Observer
+from pruneofa.quantization.padding import present_values
 
 __all__ = ["BINS", "HistogramObserver", "least_squares_range", "percentile_range"]
 
@@ -48,10 +49,12 @@ class HistogramObserver(Observer):
 
     @torch.no_grad()
     def forward(self, values: Tensor) -> None:
-        """Take a batch of any shape into account, unless frozen."""
-        if self.is_frozen or values.numel() == 0:
+        """Take a batch of any shape into account, unless frozen; without what is padding (`padding`)."""
+        if self.is_frozen:
             return
-        flat = values.detach().float().reshape(-1)
+        flat = present_values(values.detach()).float()
+        if flat.numel() == 0:
+            return
         bounds = torch.aminmax(flat)
         low, high = float(bounds.min), float(bounds.max)
         if not (math.isfinite(low) and math.isfinite(high)):
@@ -61,7 +64,7 @@ class HistogramObserver(Observer):
         for chunk in torch.split(flat, _CHUNK):
             bins = torch.floor(torch.ldexp(chunk, torch.tensor(-width))).to(torch.int64) + _HALF
             self.counts += torch.bincount(bins, minlength=BINS)
-        super().forward(flat)
+        self._follow(bounds.min.reshape(1), bounds.max.reshape(1))
 
     def _moved(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         return torch.minimum(self.minimum, low), torch.maximum(self.maximum, high)

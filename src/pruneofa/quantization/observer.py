@@ -1,5 +1,8 @@
 """The range of an activation, followed over the batches that an observer is shown."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -7,9 +10,10 @@ from torch import Tensor, nn
 
 from pruneofa.quantization.config import ACTIVATION_RANGE
 from pruneofa.quantization.grid import SMALLEST_SCALE
+from pruneofa.quantization.padding import extremes
 from pruneofa.ranks import global_extremes
 
-__all__ = ["MinMaxObserver", "MovingAverageObserver", "Observer", "affine_parameters"]
+__all__ = ["MinMaxObserver", "MovingAverageObserver", "Observer", "affine_parameters", "every_text_counts"]
 
 
 def affine_parameters(minimum: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,11 +94,13 @@ class Observer(nn.Module):
 
     @torch.no_grad()
     def forward(self, values: Tensor) -> None:
-        """Take a batch of any shape into account, unless frozen."""
+        """Take a batch of any shape into account, unless frozen; without what is padding (`padding`)."""
         if self.is_frozen or values.numel() == 0:
             return
-        bounds = torch.aminmax(values.detach())
-        low, high = global_extremes(bounds.min.float().reshape(1), bounds.max.float().reshape(1))
+        low, high = extremes(values.detach())
+        self._follow(*global_extremes(low.float().reshape(1), high.float().reshape(1)))
+
+    def _follow(self, low: Tensor, high: Tensor) -> None:
         usable = torch.isfinite(low) & torch.isfinite(high)
         moved_low, moved_high = self._moved(low, high)
         moved_low = torch.where(self.initialized, moved_low, low)
@@ -113,14 +119,35 @@ class Observer(nn.Module):
         self._is_frozen = None
 
 
+_every_text_counts: ContextVar[bool] = ContextVar("every_text_counts", default=False)
+
+
+@contextmanager
+def every_text_counts() -> Iterator[None]:
+    """Within the block a range reaches over all that is seen, also that of a moving average.
+
+    For calibration, where a text must count alike wherever it comes, and what a batch is must make no difference.
+    """
+    token = _every_text_counts.set(True)
+    try:
+        yield
+    finally:
+        _every_text_counts.reset(token)
+
+
 class MovingAverageObserver(Observer):
-    """Follows each batch's minimum and maximum: `m += constant * (batch - m)`, starting at the first batch."""
+    """Follows each batch's minimum and maximum: `m += constant * (batch - m)`, starting at the first batch.
+
+    Within `every_text_counts` it follows the smallest and the largest value.
+    """
 
     def __init__(self, averaging_constant: float, device: torch.device | None = None) -> None:
         super().__init__(device)
         self.averaging_constant = averaging_constant
 
     def _moved(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        if _every_text_counts.get():
+            return torch.minimum(self.minimum, low), torch.maximum(self.maximum, high)
         constant = self.averaging_constant
         return self.minimum + constant * (low - self.minimum), self.maximum + constant * (high - self.maximum)
 

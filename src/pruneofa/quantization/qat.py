@@ -29,6 +29,7 @@ from pruneofa.quantization.checks import (
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.embedding import QATEmbedding
 from pruneofa.quantization.linear import QATLinear
+from pruneofa.quantization.padding import heed_padding, ignore_padding
 from pruneofa.quantization.parameters import EmbeddingParameters, LinearParameters, QuantizedState
 from pruneofa.quantization.weights import integer_weight
 
@@ -91,6 +92,7 @@ def prepare_qat(model: nn.Module, config: QuantizationConfig | None = None) -> n
             adopted.weight_quantizer.fix_scale(adopted.weight_quantizer.scale_of(adopted.weight))
     if config.attention_products:
         prepare_attention(model, roles)
+    heed_padding(model)
     logger.info("prepared %d Linear layers and %d embedding tables for quantization", len(chosen), len(chosen_tables))
     return model
 
@@ -187,6 +189,7 @@ def convert(model: nn.Module) -> QuantizedState:
         for name, table in tables.items()
     }
     release_attention(model)
+    ignore_padding(model)
     for module in prepared.values():
         scale = module.weight_quantizer.scale_of(module.weight)
         levels = integer_weight(module.weight, scale, module.weight_quantizer.grid)
@@ -237,6 +240,7 @@ def prepare_from_state(model: nn.Module, state: QuantizedState) -> nn.Module:
         adopted.weight_quantizer.fix_scale(scale.to(table.weight.device, copy=True))
     if config.attention_products:
         prepare_attention(model, roles)
+    heed_padding(model)
     return model
 
 

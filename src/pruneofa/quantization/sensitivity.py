@@ -26,6 +26,8 @@ Answer = tuple[Tensor, ...]
 """What a model says to a batch: [examples, classes], or start and end positions."""
 
 _SPAN_HEADS = ("start_logits", "end_logits")
+# A logit whose probability is zero, and whose logarithm is still finite.
+_IMPOSSIBLE = -1e4
 _TARGETS = ("labels", "start_positions", "end_positions")
 
 
@@ -127,13 +129,20 @@ def _switch(part: _Part, *, weight: bool, activations: bool) -> None:
 
 
 def answers_of(model: nn.Module, batches: Sequence[Batch]) -> list[Answer]:
-    """What the model says to each batch: one or more tensors [examples, classes], float64 on the CPU."""
+    """What the model says to each batch: one or more tensors [examples, classes], float64 on the CPU.
+
+    A place that is padding can't be where an answer starts or ends.
+    """
     device = next(model.parameters()).device
     answers: list[Answer] = []
     for batch in batches:
         output = model(**{name: value.to(device) for name, value in batch.items() if name not in _TARGETS})
         heads = _SPAN_HEADS if hasattr(output, _SPAN_HEADS[0]) else ("logits",)
-        answers.append(tuple(getattr(output, head).double().cpu() for head in heads))
+        answer = tuple(getattr(output, head).double().cpu() for head in heads)
+        if heads == _SPAN_HEADS and "attention_mask" in batch:
+            padding = batch["attention_mask"].cpu() == 0
+            answer = tuple(places.masked_fill(padding, _IMPOSSIBLE) for places in answer)
+        answers.append(answer)
     return answers
 
 
