@@ -35,9 +35,9 @@ from pruneofa.recipe.document import Recipe
 from pruneofa.recipe.files import recipe_with
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, load_log
-from pruneofa.training import checkpoints
-from pruneofa.training.callback import SparseTrainingCallback
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer import checkpoints
+from pruneofa.training.trainer.callback import SparseTrainingCallback
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 from pruneofa.workflow.execution import execute
 from pruneofa.workflow.stage_list import STAGES
 
@@ -271,7 +271,7 @@ def watch_phases(pipe: int, wanted: tuple[str, int] | None, state: Path) -> None
             time.sleep(_LONGEST_WAIT)
 
     training_step, chosen = SparseTrainer.training_step, SparseTrainer._choose_checkpoint
-    step_end, finalize = SparseTrainingCallback.on_step_end, SparseTrainer._finalize_training
+    step_end, finalize = SparseTrainingCallback.on_step_end, SparseTrainer.finish_training
     begin = SparseTrainingCallback.on_train_begin
 
     def told_step(trainer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -309,12 +309,12 @@ def watch_phases(pipe: int, wanted: tuple[str, int] | None, state: Path) -> None
         setattr(owner, name, told)
 
     bracketed(Pruner, "_reselect", "re-selection", lambda pruner: pruner.completed_steps)
-    bracketed(SparseTrainer, "_save_checkpoint", "checkpoint", lambda trainer: trainer.state.global_step)
+    bracketed(SparseTrainer, "write_checkpoint", "checkpoint", lambda trainer: trainer.state.global_step)
     replaced = {
         SparseTrainer: {
             "training_step": told_step,
             "_choose_checkpoint": told_choice,
-            "_finalize_training": told_end,
+            "finish_training": told_end,
         },
         SparseTrainingCallback: {"on_step_end": told_step_end, "on_train_begin": told_begin},
     }

@@ -223,7 +223,7 @@ def recipe_of(args: argparse.Namespace, folder: Path) -> Recipe:
 def watch(clock: Clock) -> None:
     """Have every trainer of this process keep `clock`."""
     from pruneofa.training import session
-    from pruneofa.training.trainer import SparseTrainer
+    from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
     class Watched(SparseTrainer):
         def __init__(self, **kwargs: Any) -> None:

@@ -232,7 +232,7 @@ def ours(
 ) -> dict[str, Any]:
     """A student-pruning step as the stage `prune` takes it."""
     from pruneofa.training import session
-    from pruneofa.training.trainer import SparseTrainer
+    from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
     clock, counters = Clock(args.warmup_steps), []
 

@@ -21,7 +21,7 @@ _HOMES = {
     "calibrate": "pruneofa.quantization.calibration",
     "convert": "pruneofa.quantization.qat",
     "get_rewinding_schedule": "pruneofa.training.rewinding",
-    "SparseTrainer": "pruneofa.training.trainer",
+    "SparseTrainer": "pruneofa.training.trainer.sparse_trainer",
     "Engine": "pruneofa.engine.engine",
     "save_compressed": "pruneofa.models.compressed",
     "load_compressed": "pruneofa.models.compressed",

@@ -5,7 +5,7 @@ import signal
 from typing import Any
 
 from pruneofa.cli.main import main
-from pruneofa.training.callback import SparseTrainingCallback
+from pruneofa.training.trainer.callback import SparseTrainingCallback
 
 _step_end = SparseTrainingCallback.on_step_end
 

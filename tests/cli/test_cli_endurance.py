@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ import torch
 from training_runs import Points, make_trainer
 from transformers import TrainerCallback
 
-from pruneofa.training import checkpoints
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer import checkpoints
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 # Masks are selected anew at 2, 4, 6 and 8, checkpoints written at every even step, the log at 3, 6, 9, evaluation at 5
 # and 10; epochs end at 4 and 8.

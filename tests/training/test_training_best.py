@@ -14,7 +14,7 @@ from training_runs import SPARSITY, TRAINING, Wrapped, folders, make_trainer, ou
 from pruneofa.errors import ConfigurationError
 from pruneofa.training.config import TrainingConfig
 from pruneofa.training.session import train_model
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 # Evaluated wherever it is saved. Pruning reaches its target at step 6 and may still select other masks at 8.
 BEST = TRAINING.model_copy(update={"eval_steps": 2, "save_steps": 2, "save_total_limit": 1})
@@ -115,14 +115,14 @@ def test_run_broken_off_ends_with_the_same_best(tmp_path: Path) -> None:
 def test_best_that_is_damaged_leaves_the_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     training = BEST.model_copy(update={"load_best_model_at_end": True})
     trainer = judged(make_trainer("prune", tmp_path, training))
-    save = trainer._save_checkpoint
+    save = trainer.write_checkpoint
 
     def damage(*args: Any) -> None:
         save(*args)
         if trainer.state.global_step == 10:
             (tmp_path / "checkpoint-8" / "model.safetensors").write_bytes(b"")
 
-    trainer._save_checkpoint = damage
+    trainer.write_checkpoint = damage
     with caplog.at_level(logging.WARNING):
         trainer.train()
     assert is_checkpoint(trainer, tmp_path / "checkpoint-10")

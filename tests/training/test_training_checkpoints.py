@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pruneofa.training.checkpoints import (
+from pruneofa.training.trainer.checkpoints import (
     MANIFEST_NAME,
     STAGING_PREFIX,
     checkpoints,

@@ -12,8 +12,8 @@ from processes import run_ranks
 from ranks_runs import KINDS, SAVED, on_ranks, on_shards, parts, train
 
 from pruneofa.errors import CheckpointError, ConfigurationError
-from pruneofa.training.distributed import batch_size_of_run
-from pruneofa.training.fsdp import stand_in
+from pruneofa.training.trainer.distributed import batch_size_of_run
+from pruneofa.training.trainer.fsdp import stand_in
 
 RANKS = 2
 # A key's bias changes nothing: its gradient is rounding, which Adam makes into steps of some size.

@@ -12,8 +12,8 @@ from torch import nn
 from training_runs import SEED, TRAINING, Blocks, Wrapped, folders, make_trainer
 
 from pruneofa.data.batches.batching import EpochBatchSampler, PaddingCollator
-from pruneofa.training.divergence import TrainingDivergedError, diverged, keys_of_step
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer.divergence import TrainingDivergedError, diverged, keys_of_step
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 QUIET = TRAINING.model_copy(update={"eval_steps": None})
 

@@ -10,10 +10,10 @@ import pytest
 from training_runs import TRAINING, folders, make_trainer, outcome
 
 from pruneofa.errors import CheckpointError
-from pruneofa.training import checkpoints
-from pruneofa.training import trainer as trainer_module
-from pruneofa.training.checkpoints import fault
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer import checkpoints
+from pruneofa.training.trainer import sparse_trainer as trainer_module
+from pruneofa.training.trainer.checkpoints import fault
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 QUIET = TRAINING.model_copy(update={"eval_steps": None})
 FULL_AT = 6

@@ -8,7 +8,7 @@ from transformers import BertForMaskedLM
 
 from pruneofa.errors import CheckpointError
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.training.pruner_file import load_pruner, save_pruner
+from pruneofa.training.trainer.pruner_file import load_pruner, save_pruner
 
 
 @pytest.fixture

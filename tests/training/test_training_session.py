@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from pruneofa.errors import ConfigurationError
-from pruneofa.training.checkpoints import latest_checkpoint
 from pruneofa.training.objectives import MaskedLanguageModeling, TaskLoss
 from pruneofa.training.session import set_dropout, train_model
+from pruneofa.training.trainer.checkpoints import latest_checkpoint
 
 CHANGED: dict[str, Any] = {
     "vocab_size": 60,

@@ -14,8 +14,8 @@ from transformers import TrainerCallback
 from pruneofa.data.batches.batching import EpochBatchSampler
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.training.divergence import TrainingDivergedError
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer.divergence import TrainingDivergedError
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 QUIET = TRAINING.model_copy(update={"eval_steps": None})
 

@@ -24,7 +24,7 @@ from pruneofa.training.config import TrainingConfig, training_arguments
 from pruneofa.training.objectives import MaskedLanguageModeling, TaskLoss
 from pruneofa.training.prediction import WithTeacherLogits
 from pruneofa.training.rewinding import REWINDING_SCHEDULES
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 SEED = 5
 VOCABULARY = 60

@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 from pruneofa.architectures.linears import encoder_linears
 from pruneofa.errors import CheckpointError, ConfigurationError, DataError
 from pruneofa.recipe.files import load_recipe, save_recipe
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 from pruneofa.workflow.pipeline import run_pipeline
 from pruneofa.workflow.record import read_record
 from pruneofa.workflow.stage_list import STEPS

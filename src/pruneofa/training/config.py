@@ -110,6 +110,7 @@ def training_arguments(config: TrainingConfig, output_dir: str | Path, seed: int
     from pruneofa.ranks import join
     from pruneofa.training.rewinding import REWINDING_SCHEDULES
     from pruneofa.training.trackers import check_trackers
+    from pruneofa.training.trainer.upstream import use_one_device
 
     check_trackers(config.report_to)
     join()
@@ -153,14 +154,13 @@ def training_arguments(config: TrainingConfig, output_dir: str | Path, seed: int
         **length,
     )
     if arguments.n_gpu > 1:
-        # The Trainer would split batches over all of them within the process (DataParallel).
         logger.warning(
             "%d GPUs are there, and this process uses one; start one process for each: torchrun --nproc_per_node %d "
             "-m pruneofa ...",
             arguments.n_gpu,
             arguments.n_gpu,
         )
-        arguments._n_gpu = 1
+        use_one_device(arguments)
     if config.fsdp and not uses_fsdp(config):
         logger.warning("fsdp is left out: there is one process only, and nothing to split the model over (torchrun)")
     return arguments

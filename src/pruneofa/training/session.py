@@ -13,17 +13,17 @@ from pruneofa.errors import ConfigurationError
 from pruneofa.ranks import on_first, world_size
 from pruneofa.sparsity.lock import PatternLock
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.training.checkpoints import latest_checkpoint
 from pruneofa.training.compilation import compiled_layers
 from pruneofa.training.config import TrainingConfig, training_arguments, uses_fsdp
-from pruneofa.training.distributed import batch_size_of_run
-from pruneofa.training.fsdp import stand_in
 from pruneofa.training.objectives import Objective
 from pruneofa.training.packed import check_packing, packing
 from pruneofa.training.progress import ProgressReporter
 from pruneofa.training.rewinding import REWINDING_SCHEDULES
 from pruneofa.training.trackers import TENSORBOARD_FOLDER, keep_tensorboard_files
-from pruneofa.training.trainer import SparseTrainer
+from pruneofa.training.trainer.checkpoints import latest_checkpoint
+from pruneofa.training.trainer.distributed import batch_size_of_run
+from pruneofa.training.trainer.fsdp import stand_in
+from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 
 def train_model(

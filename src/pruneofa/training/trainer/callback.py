@@ -1,14 +1,32 @@
 """The moments of transformers' training loop at which pruner, observers and the order of examples act."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from transformers import TrainerCallback
 
-if TYPE_CHECKING:
-    from pruneofa.training.trainer import SparseTrainer
-
 logger = logging.getLogger(__name__)
+
+
+class Driven(Protocol):
+    """What the callback drives of a trainer.
+
+    Attributes:
+        model: whose observers are frozen.
+        optimizer: to which the pruner is attached; there when training begins.
+        pruner: a pruner or a lock, or None.
+        batch_sampler: the order of examples; None where it is the library's.
+        batches_of_step: how many batches of the step under way were computed.
+    """
+
+    model: Any
+    optimizer: Any
+    pruner: Any
+    batch_sampler: Any
+    batches_of_step: int
+
+    def load_own_state(self) -> None:
+        """Continue where a checkpoint left off, if the run is resumed."""
 
 
 class SparseTrainingCallback(TrainerCallback):  # type: ignore[misc]
@@ -19,7 +37,7 @@ class SparseTrainingCallback(TrainerCallback):  # type: ignore[misc]
         freeze_observers_step: step from which the ranges of quantized activations rest; None: never.
     """
 
-    def __init__(self, trainer: "SparseTrainer", freeze_observers_step: int | None) -> None:
+    def __init__(self, trainer: Driven, freeze_observers_step: int | None) -> None:
         self._trainer = trainer
         self._freeze_observers_step = freeze_observers_step
 

@@ -18,13 +18,13 @@ from pruneofa.sparsity.masks import unwrap
 from pruneofa.sparsity.ownership import mend_zeros
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.sparsity.shards import whole
-from pruneofa.training import checkpoints
-from pruneofa.training.callback import SparseTrainingCallback
-from pruneofa.training.distributed import DistributedTrainer
-from pruneofa.training.divergence import Key, TrainingDivergedError, diverged, keys_of_step
 from pruneofa.training.objectives import Objective
-from pruneofa.training.pruner_file import load_pruner, save_pruner
 from pruneofa.training.rewinding import REWINDING_SCHEDULES, get_rewinding_schedule
+from pruneofa.training.trainer import checkpoints
+from pruneofa.training.trainer.callback import SparseTrainingCallback
+from pruneofa.training.trainer.distributed import DistributedTrainer
+from pruneofa.training.trainer.divergence import Key, TrainingDivergedError, diverged, keys_of_step
+from pruneofa.training.trainer.pruner_file import load_pruner, save_pruner
 
 __all__ = ["SparseTrainer", "TrainingDivergedError"]
 
@@ -42,7 +42,7 @@ class SparseTrainer(DistributedTrainer):
             resumed run sees what an uninterrupted one would have. Without it the library's own order is used, which
             makes no such promise. Of several processes each yields the same whole batches, and takes its share.
         freeze_observers_step: step from which the ranges of quantized activations rest.
-        fsdp: settings of `pruneofa.training.fsdp.shard`, which then splits the model when training begins; None: not.
+        fsdp: settings of `training.trainer.fsdp.shard`, which then splits the model when training begins; None: not.
         train_collator: makes batches of training examples (default: `data_collator`, which evaluation uses).
         **kwargs: of `transformers.Trainer`.
 
@@ -73,7 +73,6 @@ class SparseTrainer(DistributedTrainer):
         self.objective = objective
         self.pruner = pruner
         self.lr_schedule = lr_schedule
-        self.lr_scheduler: Any
         self.batch_sampler = batch_sampler
         self.fsdp = fsdp
         self.train_collator = train_collator or self.data_collator
@@ -108,17 +107,17 @@ class SparseTrainer(DistributedTrainer):
             )
         if pruning is None or self.lr_schedule is None or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
-        self.lr_scheduler = get_rewinding_schedule(
-            optimizer or self.optimizer,
-            self.lr_schedule,
-            total_steps=num_training_steps,
-            warmup_steps=self.args.get_warmup_steps(num_training_steps),
-            begin_step=pruning.begin_step,
-            end_step=pruning.end_step,
-            interval=pruning.update_every,
+        return self.use_scheduler(
+            get_rewinding_schedule(
+                optimizer or self.optimizer,
+                self.lr_schedule,
+                total_steps=num_training_steps,
+                warmup_steps=self.args.get_warmup_steps(num_training_steps),
+                begin_step=pruning.begin_step,
+                end_step=pruning.end_step,
+                interval=pruning.update_every,
+            )
         )
-        self._created_lr_scheduler = True
-        return self.lr_scheduler
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], dict[str, float] | None]:
         """The batches of a step, and how much they and those of the other processes hold of what losses are means over.
@@ -172,7 +171,7 @@ class SparseTrainer(DistributedTrainer):
                 logs["sparsity/actual"] = self.pruner.sparsity
         if "train_loss" in logs:
             # The sum goes on over interruptions, so it is divided by all steps, not by those since the last start.
-            total = self._over_processes({"loss": self._total_loss_scalar})["loss"]
+            total = self._over_processes({"loss": self.total_loss})["loss"]
             logs["train_loss"] = total / max(1, self.state.global_step)
         super().log(logs, start_time)
 
@@ -211,16 +210,21 @@ class SparseTrainer(DistributedTrainer):
             raise CheckpointError(f"checkpoint {wanted}: {problem}; resume from an earlier one")
         return Path(wanted)
 
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # Resumed from the checkpoint of its last step, the library's loop would take one step more.
+    def run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """As the library's; resumed from the checkpoint of its last step, that would take one step more."""
         if self.state.global_step >= self.state.max_steps:
-            self._load_rng_state(self._resumed_from)
+            self.read_random_numbers(self._resumed_from)
             self.control.should_training_stop = True
             return
-        super()._run_epoch(*args, **kwargs)
+        super().run_epoch(*args, **kwargs)
 
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        norm = whole(super()._get_grad_norm(model, grad_norm))
+    def gradient_norm(self, model: Any, grad_norm: Any) -> Any:
+        """The norm over all ranks.
+
+        Raises:
+            TrainingDivergedError: it is not finite.
+        """
+        norm = whole(super().gradient_norm(model, grad_norm))
         # With fp16 a scaler expects overflows and skips the step.
         if not self.args.fp16 and not math.isfinite(value := float(norm)):
             raise self._diverged("gradient's norm", value, self._keys_of_step())
@@ -243,36 +247,37 @@ class SparseTrainer(DistributedTrainer):
             checkpoint=checkpoints.latest_checkpoint(self.args.output_dir),
         )
 
-    def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
+    def count_input_tokens(self, inputs: dict[str, Any]) -> None:
         """Count tokens that are no padding, over all processes; without a mask of this form nothing is padding."""
         mask = inputs.get("attention_mask")
         tokens = inputs["input_ids"].numel() if mask is None or mask.dim() != 2 else mask.count_nonzero()
         counted = torch.as_tensor(tokens, device=self.args.device, dtype=torch.int64)
         self.state.num_input_tokens_seen += int(self.accelerator.gather(counted).sum())
 
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
+    def check_read_weights(self, result: Any) -> None:
         """Refuse what the library only warns of: a resumed run must have every weight of the one that was killed."""
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        loaded = {id(value) for name, value in parameters.items() if name not in load_result.missing_keys}
-        missing = [name for name in load_result.missing_keys if id(parameters.get(name)) not in loaded]
-        faults = [f"has no {name}" for name in missing] + [f"has {name} too" for name in load_result.unexpected_keys]
+        loaded = {id(value) for name, value in parameters.items() if name not in result.missing_keys}
+        missing = [name for name in result.missing_keys if id(parameters.get(name)) not in loaded]
+        faults = [f"has no {name}" for name in missing] + [f"has {name} too" for name in result.unexpected_keys]
         if faults:
             shown = ", ".join(faults[:3]) + (f" and {len(faults) - 3} more" if len(faults) > 3 else "")
             raise CheckpointError(
                 f"checkpoint {self._resumed_from} is of another model: it {shown}; resume with the model that wrote it"
             )
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._staging) if self._staging is not None else str(super()._get_output_dir(trial))
+    def checkpoint_home(self, trial: Any) -> str:
+        """Where a checkpoint is written, before it gets its name."""
+        return str(self._staging) if self._staging is not None else super().checkpoint_home(trial)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def write_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside, seal it with a manifest of hashes, name it, and only then drop old ones."""
-        output_dir = Path(super()._get_output_dir(trial))
+        output_dir = Path(super().checkpoint_home(trial))
         step = self.state.global_step
         self._staging = output_dir / f"{checkpoints.STAGING_PREFIX}{step}"
         staged = self._staging / f"checkpoint-{step}"
         try:
-            super()._save_checkpoint(model, trial)
+            super().write_checkpoint(model, trial)
             self._save_own_state(staged)
             self.accelerator.wait_for_everyone()  # each rank puts its own state into the folder
             if self.args.should_save:
@@ -295,18 +300,18 @@ class SparseTrainer(DistributedTrainer):
         mend_zeros(self.model, f"the checkpoint of step {self.state.global_step}")
         super().save_model(*args, **kwargs)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def write_weights(self, output_dir: str | None, state_dict: dict[str, Any] | None) -> None:
         """Under the names that the weights have in memory, since resuming looks for those.
 
         The library would write those of the file that the model was loaded from, such as BERT's old LayerNorm.gamma.
         """
         model = unwrap(self.model)
         if not isinstance(model, PreTrainedModel):
-            super()._save(output_dir, state_dict)
+            super().write_weights(output_dir, state_dict)
             return
         model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
         try:
-            super()._save(output_dir, state_dict)
+            super().write_weights(output_dir, state_dict)
         finally:
             del model.save_pretrained
 
@@ -328,14 +333,7 @@ class SparseTrainer(DistributedTrainer):
     def _save_own_state(self, folder: Path) -> None:
         if isinstance(self.pruner, Pruner):
             save_pruner(self.pruner, folder / _PRUNER_NAME, write=self.args.should_save)
-        state = {
-            "total_loss": self._total_loss_scalar,
-            "loss_since_log": float(self._tr_loss),
-            "last_logged_step": self._globalstep_last_logged,
-            "part_sums": self.part_sums,
-            "part_steps": self.part_steps,
-        }
-        self._save_of_ranks(folder, state)
+        self._save_of_ranks(folder, {**self.loss_state(), "part_sums": self.part_sums, "part_steps": self.part_steps})
 
     def _load_pruner(self, folder: Path) -> None:
         if isinstance(self.pruner, Pruner):
@@ -353,9 +351,7 @@ class SparseTrainer(DistributedTrainer):
         self._load_pruner(folder)
         state = self._load_of_ranks(folder)
         try:
-            self._total_loss_scalar = state["total_loss"]
-            self._tr_loss = torch.tensor(state["loss_since_log"], device=self.args.device)
-            self._globalstep_last_logged = state["last_logged_step"]
+            self.restore_loss_state(state)
             self.part_sums, self.part_steps = state["part_sums"], state["part_steps"]
         except (KeyError, TypeError) as error:
             raise CheckpointError(

@@ -4,16 +4,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer
-
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.training import checkpoints
+from pruneofa.training.trainer import checkpoints
+from pruneofa.training.trainer.upstream import AdaptedTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class BestCheckpointTrainer(Trainer):  # type: ignore[misc]
+class BestCheckpointTrainer(AdaptedTrainer):
     """A Trainer whose best checkpoint is one that exists, is as sparse as was asked, and never costs the last one.
 
     The library takes any evaluation for the best, also one after which nothing was saved; and while a model is being
@@ -31,7 +30,8 @@ class BestCheckpointTrainer(Trainer):  # type: ignore[misc]
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
         return folder if folder.is_dir() else None
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+    def is_best(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Whether what is about to be saved is the best so far, at the target sparsity."""
         if not self.control.should_save or not self._at_target():
             return False
         wanted = self.args.metric_for_best_model
@@ -40,12 +40,12 @@ class BestCheckpointTrainer(Trainer):  # type: ignore[misc]
             raise ConfigurationError(
                 f"metric_for_best_model is {wanted!r}, which evaluation does not give; allowed here: {known}"
             )
-        return bool(super()._determine_best_metric(metrics, trial))
+        return super().is_best(metrics, trial)
 
     def _at_target(self) -> bool:
         return not isinstance(self.pruner, Pruner) or self.pruner.completed_steps >= self.pruner.config.end_step
 
-    def _load_best_model(self) -> None:
+    def read_best(self) -> None:
         """Weights of the best checkpoint, and the masks that belong to them."""
         best = Path(self.state.best_model_checkpoint)
         problem = checkpoints.fault(best)
@@ -60,15 +60,16 @@ class BestCheckpointTrainer(Trainer):  # type: ignore[misc]
 
     def _load_best_weights(self, folder: Path) -> None:
         """Take the weights of the best checkpoint, which is in `folder`."""
-        super()._load_best_model()
+        super().read_best()
 
     def _load_pruner(self, folder: Path) -> None:
         """Continue the pruner, where there is one, from a checkpoint."""
 
-    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+    def finish_training(self, *args: Any, **kwargs: Any) -> Any:
+        """As the library's, which deletes no checkpoint here: `checkpoints.rotate` does."""
         # Of a limit of one the library would keep the best checkpoint and delete the last.
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            return super()._finalize_training(*args, **kwargs)
+            return super().finish_training(*args, **kwargs)
         finally:
             self.args.save_total_limit = limit

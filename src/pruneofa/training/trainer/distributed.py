@@ -27,8 +27,8 @@ from pruneofa.atomic import write_json
 from pruneofa.data.batches.sharing import RankBatchSampler
 from pruneofa.errors import CheckpointError
 from pruneofa.sparsity.masks import unwrap
-from pruneofa.training.best import BestCheckpointTrainer
-from pruneofa.training.fsdp import is_split, shard
+from pruneofa.training.trainer.best import BestCheckpointTrainer
+from pruneofa.training.trainer.fsdp import is_split, shard
 
 logger = logging.getLogger(__name__)
 
@@ -51,15 +51,16 @@ class DistributedTrainer(BestCheckpointTrainer):
 
     fsdp: Mapping[str, bool] | None = None
 
-    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+    def prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        """As the library's, with FSDP2 of a model that is split here."""
         if self.fsdp is not None:
             shard(self.model, **self.fsdp)
-            self.model._is_fsdp_managed_module = True
-            self.is_distributed_loading_by_transformers = True
-        return super()._prepare_for_training(*args, **kwargs)
+            self.take_split_model()
+        return super().prepare_for_training(*args, **kwargs)
 
     @contextmanager
-    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+    def deferred_gradient_reduction(self) -> Iterator[None]:
+        """Within the block a split model's gradients stay on their ranks."""
         self.model.set_requires_gradient_sync(False)
         try:
             yield
@@ -73,7 +74,7 @@ class DistributedTrainer(BestCheckpointTrainer):
             return
         weights = get_model_state_dict(self.model, options=_WHOLE)
         if self.args.should_save:
-            self._save(output_dir, state_dict=weights)
+            self.write_weights(output_dir, weights)
 
     def share_batches(self, batches: Any, collator: Any) -> Any:
         """A loader of this process's share of `batches`, which are the same on every process."""
@@ -92,18 +93,24 @@ class DistributedTrainer(BestCheckpointTrainer):
             loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True, rng_types=None
         )
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+    def write_optimizer(self, folder: str) -> None:
+        """Whole states, of optimizer and schedule, under names of parameters; every rank must call it."""
         state = get_optimizer_state_dict(unwrap(self.model_wrapped), self.optimizer.optimizer, options=_WHOLE)
         if self.args.should_save:
-            torch.save(state, Path(output_dir) / _OPTIMIZER_NAME)
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / _SCHEDULER_NAME)
+            torch.save(state, Path(folder) / _OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(folder) / _SCHEDULER_NAME)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None:
+    def read_optimizer(self, folder: str | None) -> None:
+        """What `write_optimizer` wrote, of any number of processes.
+
+        Raises:
+            CheckpointError: it is damaged, or of another model.
+        """
+        if folder is None:
             return
         try:
             state, schedule = (
-                torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
+                torch.load(Path(folder) / name, map_location="cpu", weights_only=True)
                 for name in (_OPTIMIZER_NAME, _SCHEDULER_NAME)
             )
             options = StateDictOptions(full_state_dict=True)
@@ -111,21 +118,22 @@ class DistributedTrainer(BestCheckpointTrainer):
             self.lr_scheduler.load_state_dict(schedule)
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise CheckpointError(
-                f"checkpoint {checkpoint}: the optimizer's state does not fit or can't be read ({error}); resume with "
+                f"checkpoint {folder}: the optimizer's state does not fit or can't be read ({error}); resume with "
                 "the model and the settings that wrote it"
             ) from error
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def read_weights(self, folder: str, model: Any = None) -> None:
+        """As the library's; of a split model each rank takes its part of the whole file."""
         if not is_split(self.model):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            super().read_weights(folder, model)
             return
-        weights = load_file(Path(resume_from_checkpoint) / _WEIGHTS_NAME)
+        weights = load_file(Path(folder) / _WEIGHTS_NAME)
         options = StateDictOptions(full_state_dict=True, strict=False)
-        self._issue_warnings_after_load(set_model_state_dict(unwrap(self.model), weights, options=options))
+        self.check_read_weights(set_model_state_dict(unwrap(self.model), weights, options=options))
 
     def _load_best_weights(self, folder: Path) -> None:
         if is_split(self.model):
-            self._load_from_checkpoint(str(folder))
+            self.read_weights(str(folder))
         else:
             super()._load_best_weights(folder)
 
@@ -152,19 +160,19 @@ class DistributedTrainer(BestCheckpointTrainer):
         mean: dict[str, Any] = _mean(ranks)
         return mean
 
-    def _load_rng_state(self, checkpoint: str | Path | None) -> None:
+    def read_random_numbers(self, folder: str | Path | None) -> None:
         """Random numbers go on as they would have; another number of processes draws new ones."""
-        if checkpoint is None:
+        if folder is None:
             return
-        written_by = len(_read_ranks(Path(checkpoint))["ranks"])
+        written_by = len(_read_ranks(Path(folder))["ranks"])
         if written_by == self.args.world_size:
-            super()._load_rng_state(str(checkpoint))
+            super().read_random_numbers(str(folder))
             return
         if self.args.process_index == 0:
             logger.warning(
                 "%s was written by %d processes, this run has %d: all goes on but dropout, which draws other random "
                 "numbers from here on",
-                checkpoint,
+                folder,
                 written_by,
                 self.args.world_size,
             )

@@ -1,0 +1,1 @@
+"""Transformers' Trainer, adapted: checkpoints that survive a kill, several processes, pruner, lock and observers."""
