@@ -34,18 +34,22 @@ from pruneofa.quantization.parameters import EmbeddingParameters, LinearParamete
 from pruneofa.quantization.weights import integer_weight
 
 __all__ = [
+    "check_fits",
     "convert",
     "enable_fake_quantization",
+    "is_prepared",
     "prepare_from_state",
     "prepare_qat",
     "quantized_embeddings",
     "quantized_linears",
     "set_observers_frozen",
+    "state_of",
 ]
 
 logger = logging.getLogger(__name__)
 
 _Kind = TypeVar("_Kind", nn.Linear, nn.Embedding)
+_STATE = "quantized_state"
 
 
 def prepare_qat(model: nn.Module, config: QuantizationConfig | None = None) -> nn.Module:
@@ -93,6 +97,7 @@ def prepare_qat(model: nn.Module, config: QuantizationConfig | None = None) -> n
     if config.attention_products:
         prepare_attention(model, roles)
     heed_padding(model)
+    vars(model).pop(_STATE, None)
     logger.info("prepared %d Linear layers and %d embedding tables for quantization", len(chosen), len(chosen_tables))
     return model
 
@@ -198,7 +203,47 @@ def convert(model: nn.Module) -> QuantizedState:
     kept = sum(p.weight_kept_zeros.numel() for p in modules.values() if p.weight_kept_zeros is not None)
     if kept:
         logger.info("%d weights of the pattern round to 0; they stay part of it (weight_kept_zeros)", kept)
-    return QuantizedState(config, modules, embeddings)
+    vars(model)[_STATE] = state = QuantizedState(config, modules, embeddings)
+    return state
+
+
+def is_prepared(model: nn.Module) -> bool:
+    """Whether a part of `model` is prepared for quantization and not converted."""
+    return any(isinstance(module, QATLinear | QATEmbedding) for module in model.modules())
+
+
+def state_of(model: nn.Module) -> QuantizedState | None:
+    """What `convert` returned of this model; None where it was not called, or the model was prepared again.
+
+    Raises:
+        ConfigurationError: The model has changed since.
+    """
+    state: QuantizedState | None = vars(model).get(_STATE)
+    if state is not None:
+        try:
+            check_fits(model, state)
+        except CheckpointError as error:
+            raise ConfigurationError(
+                f"the model was converted to int8, but it has changed since: {error}. Prepare and convert it again, or "
+                "give quantization=None to save it as float"
+            ) from error
+    return state
+
+
+def check_fits(model: nn.Module, state: QuantizedState) -> None:
+    """See that the weights of `model` lie on the grids of `state`.
+
+    Raises:
+        CheckpointError: A module is missing or of another kind, or its weight lies elsewhere.
+    """
+    for name, parameters in state.modules.items():
+        weight = _stored_module(model, name, nn.Linear).weight
+        check_on_grid(name, weight, parameters.weight_scale, state.config.weight_grid())
+        if parameters.weight_kept_zeros is not None:
+            check_kept_zeros(name, weight, parameters.weight_kept_zeros)
+    for name, stored in state.embeddings.items():
+        weight = _stored_module(model, name, nn.Embedding).weight
+        check_on_grid(name, weight, stored.weight_scale, state.config.embedding_grid())
 
 
 @torch.no_grad()
@@ -217,15 +262,10 @@ def prepare_from_state(model: nn.Module, state: QuantizedState) -> nn.Module:
             the grid.
         ConfigurationError: If a layer is prepared already.
     """
+    check_fits(model, state)
     config = state.config
     linears = {name: _stored_module(model, name, nn.Linear) for name in state.modules}
     tables = {name: _stored_module(model, name, nn.Embedding) for name in state.embeddings}
-    for name, parameters in state.modules.items():
-        check_on_grid(name, linears[name].weight, parameters.weight_scale, config.weight_grid())
-        if parameters.weight_kept_zeros is not None:
-            check_kept_zeros(name, linears[name].weight, parameters.weight_kept_zeros)
-    for name, stored in state.embeddings.items():
-        check_on_grid(name, tables[name].weight, stored.weight_scale, config.embedding_grid())
     roles = linear_roles(model) if config.attention_products else {}
     if config.attention_products:
         without = [n for n, role in roles.items() if role in ("q", "k", "v") and not _has_output(state, n)]
@@ -241,6 +281,7 @@ def prepare_from_state(model: nn.Module, state: QuantizedState) -> nn.Module:
     if config.attention_products:
         prepare_attention(model, roles)
     heed_padding(model)
+    vars(model).pop(_STATE, None)
     return model
 
 
