@@ -88,6 +88,12 @@ def test_questions_go_all_the_way(questions):
     assert type(dense).__name__ == "BertForQuestionAnswering"
     for linear in encoder_linears(sparse).values():
         assert int((linear.weight == 0).sum()) >= int(0.85 * linear.weight.numel())
+    # Whoever loads the model cuts texts where training did.
+    lengths = {
+        stage: json.loads((run / stage / "tokenizer_config.json").read_text())["model_max_length"]
+        for stage in ("finetune", "transfer", "quantize")
+    }
+    assert lengths == {"finetune": 24, "transfer": 24, "quantize": 24}
 
 
 def test_answers_stand_in_their_context_and_score_as_reported(questions):

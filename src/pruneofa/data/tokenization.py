@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_max_length",
+    "check_tokens_known",
     "frame_tokens",
     "pair_frame",
     "special_token_mask",
@@ -97,6 +99,31 @@ def check_max_length(max_length: int, model_max_length: int | None) -> None:
             f"max_length is {max_length}, but the model takes at most {model_max_length} tokens; "
             f"set max_length to {model_max_length} or less"
         )
+
+
+def check_tokens_known(
+    input_ids: Sequence[np.ndarray[Any, Any]], tokenizer: "PreTrainedTokenizerBase", rows: int
+) -> None:
+    """Refuse examples with a token that the model's table of words has no row for.
+
+    Args:
+        input_ids: token ids of each example.
+        tokenizer: made them.
+        rows: of the table (`vocab_size` in its config).
+
+    Raises:
+        DataError: there is one.
+    """
+    if len(tokenizer) <= rows:
+        return
+    for number, ids in enumerate(input_ids):
+        if len(ids) and int(ids.max()) >= rows:
+            token = int(ids.max())
+            raise DataError(
+                f"example {number} holds the token {tokenizer.convert_ids_to_tokens(token)!r:.80}, number {token}, but "
+                f"the model's table has {rows} rows: the tokenizer is not the one that it was trained with; resize the "
+                "model's embeddings (resize_token_embeddings) and train them, or take the token out of the tokenizer"
+            )
 
 
 def _backend(tokenizer: "PreTrainedTokenizerBase") -> Any:

@@ -14,6 +14,7 @@ from pruneofa.data.metrics.task_metrics import TaskKind
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.loading import load_evaluations
 from pruneofa.data.tasks.rows import EVALUATION
+from pruneofa.data.tokenization import check_tokens_known
 from pruneofa.errors import ConfigurationError, DataError
 from pruneofa.models.engine_model import EngineModel
 from pruneofa.models.heads import OUTPUTS, auto_class, kind_of_model, labels_of_model
@@ -84,6 +85,7 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False) -> Eval
     metrics: dict[str, float] = {}
     documents = {}
     for split, data in load_evaluations(task, kind, tokenizer, names, longest_sequence(model)).items():
+        check_tokens_known(data.input_ids, tokenizer, config.vocab_size)
         predictions = predict(model, data, PaddingCollator(tokenizer.pad_token_id), OUTPUTS[kind])
         found, records = scored(task, kind, data, predictions, names)
         suffix = "" if split == EVALUATION else f"_{split}"

@@ -16,6 +16,7 @@ from pruneofa.data.batches.batching import PaddingCollator
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.encoded import EncodedDataset
 from pruneofa.data.tasks.loading import Split, TaskData, load_task
+from pruneofa.data.tokenization import check_tokens_known
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
@@ -36,15 +37,26 @@ Logits = Mapping[str, Sequence[npt.NDArray[np.float32]]]
 """Name of a teacher's output -> a row for each training example."""
 
 
-def load_task_data(model_path: str, task: TaskConfig) -> tuple[Any, TaskData]:
+def load_task_data(model_path: str, task: TaskConfig, *, trains: bool = True) -> tuple[Any, TaskData]:
     """A model's tokenizer, and the task tokenised by it.
+
+    Args:
+        model_path: the model.
+        task: its data.
+        trains: the model learns this task, so that the length of its examples becomes the tokenizer's own: whoever
+            loads the model cuts texts where training did.
 
     Raises:
         CheckpointError: the model has no tokenizer or config.
         DataError: as `load_task`.
     """
-    tokenizer = load_tokenizer(model_path)
-    return tokenizer, load_task(task, tokenizer, longest_sequence(load_config(model_path)))
+    tokenizer, config = load_tokenizer(model_path), load_config(model_path)
+    data = load_task(task, tokenizer, longest_sequence(config))
+    for split in (data.train, *data.evaluations.values(), *([data.validation] if data.validation else [])):
+        check_tokens_known(split.input_ids, tokenizer, config.vocab_size)
+    if trains:
+        tokenizer.model_max_length = data.max_length
+    return tokenizer, data
 
 
 def load_task_model(model_path: str, task: TaskConfig, *, head_is_trained: bool = False) -> tuple[Any, Any, TaskData]:
@@ -59,7 +71,7 @@ def load_task_model(model_path: str, task: TaskConfig, *, head_is_trained: bool 
         CheckpointError: as `load_model`.
         DataError: as `load_task`; the model was trained on another task.
     """
-    tokenizer, data = load_task_data(model_path, task)
+    tokenizer, data = load_task_data(model_path, task, trains=not head_is_trained)
     if not head_is_trained:
         return tokenizer, load_with_new_head(model_path, data.kind, data.label_names), data
     model = load_model(auto_class(data.kind), model_path, head_is_trained=True)

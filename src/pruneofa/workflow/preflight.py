@@ -10,6 +10,7 @@ from pruneofa.data.sources.packaged import resolve_model
 from pruneofa.data.sources.reading import is_read_later, read_rows
 from pruneofa.data.sources.rows import text_value
 from pruneofa.data.tasks.checks import check_sources
+from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.layouts import located
 from pruneofa.data.tokenization import check_max_length
 from pruneofa.errors import ConfigurationError, PruneofaError
@@ -131,7 +132,8 @@ def _model(recipe: Recipe) -> Iterator[PruneofaError]:
         yield from _fault_of(pretraining_class, config, pairs=_has_pairs(recipe))
     for name, section in (("corpus", recipe.corpus), ("task", recipe.task)):
         if section is not None:
-            for fault in _fault_of(check_max_length, section.max_length, limit):
+            given = section.given_length() if isinstance(section, TaskConfig) else section.max_length
+            for fault in _fault_of(check_max_length, given or 0, limit):
                 yield type(fault)(f"{name}.{fault}")
 
 

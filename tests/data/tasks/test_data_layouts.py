@@ -256,8 +256,9 @@ class TestConfig:
         assert evaluations["evaluation"].lengths.max() == 384
         given = load_task(TaskConfig(**split, max_length=256), bert_tokenizer, 512)
         assert given.train.lengths.max() == 256
-        with pytest.raises(DataError, match="max_length is 384, but the model takes at most 300 tokens"):
-            load_task(TaskConfig(**split), bert_tokenizer, 300)
+        assert load_task(TaskConfig(**split), bert_tokenizer, 300).train.lengths.max() == 300
+        with pytest.raises(DataError, match="max_length is 400, but the model takes at most 300 tokens"):
+            load_task(TaskConfig(**split, max_length=400), bert_tokenizer, 300)
         texts = write("t.csv", "text,label\na" + " film" * 500 + ",0\nb,1\n")
         assert load_task(TaskConfig(train=texts, evaluation=texts), bert_tokenizer).train.lengths.max() == 128
 

@@ -153,7 +153,9 @@ def test_one_split_with_a_models_labels(write, bert_tokenizer):
     with pytest.raises(DataError, match=r"more\.csv:2: the label 'fresh' is not among the model's labels \(rotten\)"):
         load_evaluations(config, "classification", bert_tokenizer, ["rotten"])
     with pytest.raises(DataError, match="model takes at most 16"):
-        load_evaluations(config, "classification", bert_tokenizer, ["rotten"], 16)
+        load_evaluations(
+            TaskConfig(train="unused", evaluation=path, max_length=17), "classification", bert_tokenizer, None, 16
+        )
     with pytest.raises(DataError, match="the model was trained for regression, but the task 'classification' is class"):
         load_evaluations(config.model_copy(update={"kind": "classification"}), "regression", bert_tokenizer, None)
 

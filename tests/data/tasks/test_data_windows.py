@@ -142,6 +142,6 @@ def test_an_empty_context_has_no_span(bert_tokenizer):
 def test_no_room_beside_the_question_is_told(bert_tokenizer):
     with pytest.raises(
         ConfigurationError,
-        match=r"stride is 6, but max_length = 15 leaves only 6 tokens beside a question of max_question",
+        match=r"stride is 6, but max_length = 15 leaves 6 tokens for the context beside a question of max_question",
     ):
         encode_questions([question_of("film")], bert_tokenizer, config_of(max_length=15))

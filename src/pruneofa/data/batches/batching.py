@@ -113,14 +113,22 @@ class PaddingCollator:
     integers to int64, others to float32.
 
     Args:
-        pad_token_id: fills `input_ids`; labels are filled with -100, the rest with 0.
+        pad_token_id: fills `input_ids`; None, where the tokenizer has none, is refused. Labels are filled with
+            -100, the rest with 0.
         pad_to_multiple_of: round the padded length up to a multiple of this.
         drop_full_mask: leave `attention_mask` out of a batch without padding: attention without a mask is faster.
     """
 
-    def __init__(self, pad_token_id: int, pad_to_multiple_of: int | None = None, drop_full_mask: bool = False) -> None:
+    def __init__(
+        self, pad_token_id: int | None, pad_to_multiple_of: int | None = None, drop_full_mask: bool = False
+    ) -> None:
         if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
             raise ConfigurationError(f"pad_to_multiple_of is {pad_to_multiple_of}; it must be at least 1")
+        if pad_token_id is None:
+            raise DataError(
+                "the tokenizer has no padding token, so texts of different lengths can't share a batch; name one as "
+                "pad_token in its tokenizer_config.json, such as [PAD]"
+            )
         self._fill: dict[str, int | float] = dict.fromkeys(_PADDED, 0)
         self._fill |= {"input_ids": pad_token_id, "labels": _IGNORED_LABEL}
         self._fill |= dict.fromkeys(("teacher_start_logits", "teacher_end_logits"), _IMPOSSIBLE)

@@ -8,10 +8,12 @@ from pydantic_core import PydanticKnownError
 
 from pruneofa.data.metrics.task_metrics import METRICS, TaskKind
 from pruneofa.data.tasks.presets import PRESETS, QUESTIONS_LENGTH
+from pruneofa.data.tokenization import check_max_length
 from pruneofa.errors import ConfigurationError
 
 __all__ = ["QuestionAnsweringConfig", "Source", "TaskConfig"]
 
+_NO_LIMIT = 10**20  # of a tokenizer, in transformers
 Source = str | list[str]
 """What `pruneofa.data.sources.reading.read_rows` reads."""
 
@@ -21,8 +23,12 @@ class QuestionAnsweringConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    stride: int = Field(128, ge=0, description="tokens that neighbouring windows of a long context share")
-    max_question_length: int = Field(64, ge=1, description="longest question in tokens; longer ones are cut")
+    stride: int = Field(
+        128, ge=0, description="tokens that neighbouring windows of a long context share (less in a short model)"
+    )
+    max_question_length: int = Field(
+        64, ge=1, description="longest question in tokens; longer ones are cut (less in a short model)"
+    )
     max_answer_length: int = Field(30, ge=1, description="longest answer in tokens")
     n_best: int = Field(20, ge=1, description="best start and end positions that are combined, and answers kept")
     unanswerable: bool | None = Field(
@@ -151,11 +157,36 @@ class TaskConfig(BaseModel):
             raise ValueError(f"is {value!r}; allowed for {kind}: {', '.join(METRICS[kind])}")
         return value
 
-    def settled(self, kind: TaskKind) -> Self:
-        """This task, of a kind that its rows or its model told: questions on texts get their own default length."""
-        if kind != "question_answering" or "max_length" in self.model_fields_set:
+    def given_length(self) -> int | None:
+        """`max_length`, where it is not the usual one of its kind of task, which `settled` fits to a model."""
+        usual = self.kind == "question_answering" and self.max_length == QUESTIONS_LENGTH
+        return self.max_length if "max_length" in self.model_fields_set and not usual else None
+
+    def settled(
+        self, kind: TaskKind, positions: int | None = None, text_length: int | None = None, *, trained: bool = False
+    ) -> Self:
+        """This task for a kind that its rows or its model told, and for what a model takes.
+
+        Where nobody gave a length, training takes the usual one (questions on texts 384, else 128) as far as the model
+        and its tokenizer allow; a trained model is evaluated at its own length, which its tokenizer names, so that a
+        text is cut as it is anywhere else.
+
+        Args:
+            kind: of the task.
+            positions: the longest sequence that the model takes; None where it has no limit.
+            text_length: the `model_max_length` of its tokenizer, which may stand for no limit.
+            trained: the model has learned the task.
+
+        Raises:
+            DataError: the length that was given is over the model's.
+        """
+        if (given := self.given_length()) is not None:
+            check_max_length(given, positions)
             return self
-        return self.model_copy(update={"max_length": QUESTIONS_LENGTH})
+        limits = [limit for limit in (positions, text_length) if limit is not None and limit < _NO_LIMIT]
+        usual = QUESTIONS_LENGTH if kind == "question_answering" else self.max_length
+        own = trained and kind != "question_answering" and bool(limits)
+        return self.model_copy(update={"max_length": min(limits if own else [usual, *limits])})
 
     def metric_of(self, kind: TaskKind) -> str:
         """The metric that the task is judged by, when it is of this kind.

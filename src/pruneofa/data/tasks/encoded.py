@@ -65,7 +65,7 @@ def encode_texts(
 ) -> EncodedDataset:
     """Tokenise texts or pairs, cut to `max_length` tokens; of a pair the longer text is cut first."""
     pairs = bool(texts) and isinstance(texts[0], tuple)
-    segments = pairs and "token_type_ids" in tokenizer.model_input_names
+    segments = "token_type_ids" in tokenizer.model_input_names
     input_ids: list[IntArray] = []
     token_type_ids: list[IntArray] = []
     truncated = 0
@@ -82,7 +82,9 @@ def encode_texts(
         input_ids += [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
         if segments:
             token_type_ids += [np.array(ids, dtype=np.int32) for ids in encoded["token_type_ids"]]
-    return EncodedDataset(texts, labels, input_ids, token_type_ids if segments else None, truncated)
+    # All 0 is what a model takes where it is given none.
+    told = segments and (pairs or any(ids.any() for ids in token_type_ids))
+    return EncodedDataset(texts, labels, input_ids, token_type_ids if told else None, truncated)
 
 
 def _encode(

@@ -19,7 +19,6 @@ from pruneofa.data.tasks.layouts import located
 from pruneofa.data.tasks.questions import read_questions, trainable_questions
 from pruneofa.data.tasks.rows import EVALUATION, kind_of_rows, read_evaluation_rows, read_task_rows
 from pruneofa.data.tasks.windows import WindowDataset, encode_questions
-from pruneofa.data.tokenization import check_max_length
 from pruneofa.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ class TaskData:
         label_names: the label of each class number; None where there are no classes.
         statistics: for each split its figures (examples, truncated, lengths in tokens, labels ...); under "dropped" how
             many rows were left out and why, under "partial" what is incomplete about the data, where that is so.
+        max_length: what examples were cut to, in tokens.
     """
 
     kind: TaskKind
@@ -51,6 +51,7 @@ class TaskData:
     evaluations: dict[str, Split]
     label_names: list[str] | None
     statistics: dict[str, Any]
+    max_length: int
 
     @property
     def evaluation(self) -> Split:
@@ -75,8 +76,7 @@ def load_task(
     config = located(config)
     rows = read_task_rows(config)
     kind = kind_of_rows(config, rows.train)
-    config = config.settled(kind)
-    check_max_length(config.max_length, model_max_length)
+    config = config.settled(kind, model_max_length, getattr(tokenizer, "model_max_length", None))
     config.metric_of(kind)
     dropped = {split: dict(reasons) for split, reasons in rows.dropped.items()}
     held = {"validation": rows.validation} if rows.validation else {}
@@ -111,7 +111,7 @@ def load_task(
     if config.partial is not None:
         statistics["partial"] = config.partial
     validation = others.pop("validation", None)
-    return TaskData(kind, train, validation, others, names, statistics)
+    return TaskData(kind, train, validation, others, names, statistics, config.max_length)
 
 
 def load_evaluations(
@@ -135,8 +135,7 @@ def load_evaluations(
     """
     if config.kind not in ("auto", kind):
         raise DataError(f"the model was trained for {kind}, but the task {config.task_name!r} is {config.kind}")
-    config = config.settled(kind)
-    check_max_length(config.max_length, model_max_length)
+    config = config.settled(kind, model_max_length, getattr(tokenizer, "model_max_length", None), trained=True)
     rows, _ = read_evaluation_rows(located(config))
     return {name: _encode_evaluation(part, kind, label_names, tokenizer, config) for name, part in rows.items()}
 

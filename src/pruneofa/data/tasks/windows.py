@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.encoded import token_fields
 from pruneofa.data.tasks.questions import Question
-from pruneofa.errors import ConfigurationError
+from pruneofa.question_windows import window_sizes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,18 +89,19 @@ def encode_questions(
     """Tokenise questions with their contexts, cut into windows of at most `max_length` tokens.
 
     Raises:
-        ConfigurationError: the longest question and the overlap leave no room for the context to go on.
+        ConfigurationError: the longest question and the overlap that were given leave no room for the context.
     """
     settings = config.question_answering
-    room = config.max_length - settings.max_question_length - tokenizer.num_special_tokens_to_add(pair=True)
-    if settings.stride >= room:
-        raise ConfigurationError(
-            f"task.question_answering.stride is {settings.stride}, but max_length = {config.max_length} leaves only "
-            f"{max(0, room)} tokens beside a question of max_question_length = {settings.max_question_length}; raise "
-            "max_length (--max_length; 384 is usual for questions on texts), or lower stride or max_question_length"
-        )
+    given = settings.model_fields_set
+    sizes = window_sizes(
+        None,
+        tokenizer.num_special_tokens_to_add(pair=True),
+        length=config.max_length,
+        stride=settings.stride if "stride" in given else None,
+        question=settings.max_question_length if "max_question_length" in given else None,
+    )
     segments = "token_type_ids" in tokenizer.model_input_names
-    texts, truncated = _cut_questions(questions, tokenizer, settings.max_question_length)
+    texts, truncated = _cut_questions(questions, tokenizer, sizes.question)
     builder = _Builder(segments)
     for begin in range(0, len(questions), _TOKENIZE_BATCH):
         batch = slice(begin, begin + _TOKENIZE_BATCH)
@@ -109,7 +110,7 @@ def encode_questions(
             [question.context for question in questions[batch]],
             truncation="only_second",
             max_length=config.max_length,
-            stride=settings.stride,
+            stride=sizes.stride,
             padding=False,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
