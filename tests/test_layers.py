@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "planning": {"architectures", "data", "distillation", "models", "recipe", "sparsity", "training", "workflow"},
     "cli": {
+        "sparsity",
         *(
             "benchmarking",
             "checkpoint",

@@ -31,7 +31,7 @@ def batches(count: int = 6, seed: int = 0, padding: int = 0) -> list[dict[str, T
 
 
 def quick(**changes: object) -> ReconstructionConfig:
-    return ReconstructionConfig(**{"target_sparsity": 0.6, "iterations": 10, **changes})
+    return ReconstructionConfig(**{"target_sparsity": 0.6, "iterations": 10, "budget": "sensitivity", **changes})
 
 
 def states(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

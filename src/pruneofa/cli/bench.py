@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pruneofa.cli.options import Json
+from pruneofa.cli.settings import settings_from_flags
 
 if TYPE_CHECKING:
     from pruneofa.benchmarking.config import BenchConfig
@@ -85,11 +86,8 @@ def _config(
     """
     import logging
 
-    from pydantic import ValidationError
-
     from pruneofa.benchmarking.config import BenchConfig
     from pruneofa.benchmarking.peers import PEERS, missing_packages
-    from pruneofa.errors import ConfigurationError
 
     if against is None:
         peers = []
@@ -103,17 +101,7 @@ def _config(
     else:
         peers = [] if against.strip() == "none" else _words(against)
     given = {"lengths": _words(lengths), "batches": _words(batches), "threads": _words(threads), "peers": peers}
-    try:
-        return BenchConfig.model_validate({**given, "repeats": repeats, "seconds": seconds})
-    except ValidationError as error:
-        flags = {"peers": "against"}
-        lines = []
-        for fault in error.errors(include_url=False):
-            name = str(fault["loc"][0])
-            message = fault["msg"].removeprefix("Value error, ")
-            shown = "" if fault["type"] == "value_error" else f"is {fault['input']!r:.40}; "
-            lines.append(f"--{flags.get(name, name)}: {shown}{message}")
-        raise ConfigurationError("\n".join(lines)) from None
+    return settings_from_flags(BenchConfig, {**given, "repeats": repeats, "seconds": seconds}, {"peers": "against"})
 
 
 def _words(text: str) -> list[str]:

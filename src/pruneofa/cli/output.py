@@ -50,6 +50,19 @@ def print_sensitivity(modules: Sequence[Mapping[str, Any]]) -> None:
         typer.echo(markdown_table(grid), nl=False)
 
 
+def print_one_shot(linears: Sequence[Any]) -> None:
+    """The table of what one-shot pruning made of each layer."""
+    from dataclasses import asdict
+
+    from pruneofa.reporting.one_shot import one_shot_grid
+
+    grid, console = one_shot_grid([asdict(linear) for linear in linears]), Console()
+    if console.is_terminal:
+        console.print(rich_table(grid))
+    else:
+        typer.echo(markdown_table(grid), nl=False)
+
+
 def print_corpus(record: Mapping[str, Any], times: Mapping[str, Any] | None) -> None:
     """The table of what is in a corpus, and how it was made."""
     from pruneofa.reporting.corpus import corpus_grid, corpus_lines

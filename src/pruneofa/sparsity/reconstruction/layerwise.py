@@ -46,6 +46,7 @@ class LinearReport:
     Attributes:
         name: full dotted name.
         size, zeros: weights, and those that are +0.0 now.
+        budget: how many were to go.
         relative_error: squared error of its output over the output's squared deviation from the mean (of a layer
             without bias: over its squares), on the calibration tokens.
         tokens: that it was fitted on.
@@ -56,6 +57,7 @@ class LinearReport:
     name: str
     size: int
     zeros: int
+    budget: int
     relative_error: float
     tokens: int
     damping: float
@@ -195,6 +197,7 @@ def _prune_linear(
         name=name,
         size=weight.numel(),
         zeros=int((linear.weight == 0).sum()),
+        budget=count,
         relative_error=problem.relative_error(weight),
         tokens=problem.tokens,
         damping=damping,
