@@ -20,9 +20,9 @@ def test_any_str_of_whole_characters_is_a_text(text):
 @pytest.mark.parametrize(
     ("value", "cause"),
     [
-        (None, "is None, not a text: a missing value"),
-        (math.nan, "is nan, not a text: a missing value, as pandas has it"),
-        (np.float32("nan"), "is nan, not a text: a missing value"),
+        (None, "is None, a missing value, not a text"),
+        (math.nan, r"is nan, a missing value \(as pandas has it\), not a text"),
+        (np.float32("nan"), "is nan, a missing value"),
         (3, r"is int \(3\), not a text; convert it with str"),
         (2.5, r"is float \(2\.5\), not a text"),
         (True, r"is bool \(True\), not a text"),
@@ -45,7 +45,7 @@ def test_what_is_no_text_is_told_with_place_and_cause(value, cause):
 def test_missing_values_of_pandas_are_named():
     pandas = pytest.importorskip("pandas")
     for missing in (pandas.NA, pandas.NaT, pandas.Series(["a", None])[1]):
-        with pytest.raises(DataError, match=r"text 1 is .*, not a text: a missing value"):
+        with pytest.raises(DataError, match=r"text 1 is .*, a missing value"):
             as_texts(pandas.Series(["a", missing], dtype=object))
     frame = pandas.DataFrame(PAIRS, columns=["first", "second"])
     assert as_texts(frame["first"]) == (["a", "c"], False)
@@ -72,10 +72,10 @@ def test_pairs_in_any_form(pairs):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"text": "a"}, "the argument is dict, whose order .*; pass one text, or a list of texts or of pairs"),
-        ({"a", "b"}, "the argument is set, whose order"),
-        (b"abc", "the argument is bytes, not a text; decode it"),
-        (None, "the argument is None, not a text"),
+        ({"text": "a"}, "the argument is dict, not a list of texts: .*; pass one text, or a list of texts or of pairs"),
+        ({"a", "b"}, "the argument is set, not a list"),
+        (b"abc", "the argument is bytes, not a text; pass one"),
+        (None, "the argument is None, a missing"),
         (3, "the argument is int"),
         (("a", "b", "c"), r"the tuple is a tuple of 3; a text \(str\) or a pair"),
         (("a", 1), r"the tuple\[1\] is int \(1\)"),

@@ -17,8 +17,8 @@ _MISSING = ("NAType", "NaTType")  # of pandas, told by name, so that it is not n
 _NEEDED = "a text (str) or a pair of texts (two in a tuple or list) is needed"
 
 
-def text_fault(value: Any) -> str | None:
-    """Why a value is no text, in words that go after what it was taken from; None where it is one.
+def text_fault(value: Any) -> tuple[str, str] | None:
+    """Why a value is no text, in words that go after what it was taken from, and a remedy; None where it is one.
 
     A text is a `str` whose characters can all be written as UTF-8. Half of a surrogate pair (U+D800 to U+DFFF) can't,
     and no tokenizer takes it.
@@ -31,17 +31,18 @@ def text_fault(value: Any) -> str | None:
         except UnicodeEncodeError as error:
             half = ord(value[error.start])
             return (
-                f"holds half a surrogate pair (U+{half:04X} at character {error.start + 1}), which is no character; "
-                "mend the text where it was cut or decoded, or pass text.encode('utf-8', 'replace').decode()"
+                f"holds half a surrogate pair (U+{half:04X} at character {error.start + 1}), which is no character",
+                "mend the text where it was cut or decoded, or pass text.encode('utf-8', 'replace').decode()",
             )
         return None
     if value is None:
-        return "is None, not a text: a missing value; leave it out, or put a text in its place"
+        return "is None, a missing value, not a text", "leave it out, or put a text in its place"
     if type(value).__name__ in _MISSING or (isinstance(value, Real) and math.isnan(value)):
-        return f"is {value}, not a text: a missing value, as pandas has it; leave it out, or fill it (fillna)"
+        return f"is {value}, a missing value (as pandas has it), not a text", "leave it out, or fill it (fillna)"
     if isinstance(value, bytes | bytearray | memoryview):
-        return f"is {type(value).__name__}, not a text; decode it, for example with .decode('utf-8')"
-    return f"is {type(value).__name__} ({_shown(value)}), not a text; convert it with str() if it is meant to be one"
+        return f"is {type(value).__name__}, not a text", "decode it, for example with .decode('utf-8')"
+    shown = f"is {type(value).__name__} ({_shown(value)}), not a text"
+    return shown, "convert it with str() if it is meant to be one"
 
 
 def valid_text(value: Any, place: str) -> str:
@@ -55,7 +56,7 @@ def valid_text(value: Any, place: str) -> str:
         DataError: it is no text, see `text_fault`.
     """
     if (fault := text_fault(value)) is not None:
-        raise DataError(f"{place} {fault}")
+        raise DataError(f"{place} {'; '.join(fault)}")
     return str(value)
 
 
@@ -75,10 +76,10 @@ def as_texts(texts: Any) -> tuple[list[Text], bool]:
     if isinstance(texts, tuple) and not all(isinstance(item, tuple | list) for item in texts):
         return [_element(texts, "the tuple")], True
     if isinstance(texts, Mapping | Set | bytes | bytearray | memoryview) or not isinstance(texts, Iterable):
-        fault = text_fault(texts) or ""
+        cause = (text_fault(texts) or ("",))[0]
         if isinstance(texts, Mapping | Set):
-            fault = f"is {type(texts).__name__}, whose order or values say nothing about texts"
-        raise DataError(f"the argument {fault}; pass one text, or a list of texts or of pairs")
+            cause = f"is {type(texts).__name__}, not a list of texts: its keys or order are none"
+        raise DataError(f"the argument {cause}; pass one text, or a list of texts or of pairs")
     if getattr(texts, "ndim", 1) != 1:
         return _from_array(texts)
     if hasattr(texts, "to_pylist"):  # of pyarrow, whose elements are scalars of its own
@@ -108,7 +109,7 @@ def _element(item: Any, place: str) -> Text:
         if len(item) != 2:
             raise DataError(f"{place} is a {type(item).__name__} of {len(item)}; {_NEEDED}")
         return valid_text(item[0], f"{place}[0]"), valid_text(item[1], f"{place}[1]")
-    raise DataError(f"{place} {text_fault(item)}; {_NEEDED}")
+    raise DataError(f"{place} {'; '.join(text_fault(item) or ())}; {_NEEDED}")
 
 
 def _shown(value: Any) -> str:

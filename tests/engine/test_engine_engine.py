@@ -249,10 +249,10 @@ def test_texts_that_are_none(engine):
     with pytest.raises(DataError, match="text 0 is a tuple of 3; a text"):
         engine.classify([("w1", "w2", "w3")])
     for call in (engine.classify, engine.embed, engine.tokenizer.encode):
-        with pytest.raises(DataError, match="text 300 is None, not a text: a missing value"):
+        with pytest.raises(DataError, match="text 300 is None, a missing value, not a text"):
             call(["w1"] * 300 + [None])
     for call in (engine.classify, engine.embed):
-        with pytest.raises(DataError, match="the argument is dict, whose order or values say nothing about texts"):
+        with pytest.raises(DataError, match="the argument is dict, not a list of texts"):
             call({"text": "w1"})
 
 

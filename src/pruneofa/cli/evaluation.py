@@ -11,6 +11,7 @@ from pruneofa.cli.options import (
     Json,
     LabelColumn,
     MaxLength,
+    OnError,
     OptionalRecipe,
     Overwrite,
     PairColumn,
@@ -47,6 +48,7 @@ def evaluate(
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     max_length: MaxLength = None,
+    on_error: OnError = None,
     tasks: Annotated[
         str | None,
         typer.Option(
@@ -90,7 +92,7 @@ def evaluate(
 
     given: dict[str, Any] = {"train_file": validation_file, "validation_file": validation_file, "data_dir": data_dir}
     given |= {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
-    given |= {"task_name": task_name, "max_length": max_length}
+    given |= {"task_name": task_name, "max_length": max_length, "on_error": on_error}
     settings = recipe_keys(TASK_FLAGS, "evaluate", given)
     task = required_task(stage_recipe("evaluate", recipe, model, settings, overrides))
     quiet_libraries()

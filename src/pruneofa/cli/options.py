@@ -34,7 +34,11 @@ MaxSteps = Annotated[int | None, typer.Option("--max_steps", help="Optimizer ste
 BatchSize = Annotated[int | None, typer.Option("--per_device_train_batch_size", help="Examples in a batch.")]
 TrainFile = Annotated[
     str | None,
-    typer.Option("--train_file", help="CSV, TSV, JSON lines, SQuAD's JSON (also .gz, .bz2, .xz), or hub:NAME:SPLIT."),
+    typer.Option(
+        "--train_file",
+        help="CSV, TSV, JSON (lines, an array, SQuAD's), Parquet or Arrow (text also as .gz, .bz2, .xz, .zst); a glob, "
+        "a folder or FOLDER:SPLIT; or hub:NAME:SPLIT.",
+    ),
 ]
 ValidationFile = Annotated[
     str | None, typer.Option("--validation_file", help="What to evaluate on; forms as of --train_file.")
@@ -49,6 +53,13 @@ TaskName = Annotated[
 TextColumn = Annotated[str | None, typer.Option("--text_column", help="Column of the text (default: text).")]
 PairColumn = Annotated[str | None, typer.Option("--text_pair_column", help="Column of a pair's second text.")]
 LabelColumn = Annotated[str | None, typer.Option("--label_column", help="Column of the label (default: label).")]
+OnError = Annotated[
+    str | None,
+    typer.Option(
+        "--on_error",
+        help="A row that can't be used: stop, or drop (left out, counted, listed). Default: stop; for questions drop.",
+    ),
+]
 MaxLength = Annotated[int | None, typer.Option("--max_length", help="Longest example in tokens.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
@@ -64,6 +75,7 @@ TASK_FLAGS: Flags = {
     "text_pair_column": (PairColumn, "task.text_pair_column"),
     "label_column": (LabelColumn, "task.label_column"),
     "max_length": (MaxLength, "task.max_length"),
+    "on_error": (OnError, "task.on_error"),
 }
 TRAINING_FLAGS: Flags = {
     "learning_rate": (LearningRate, "{stage}.training.learning_rate"),

@@ -8,7 +8,7 @@ from pruneofa.architectures.positions import longest_sequence
 from pruneofa.checkpoint.model_folder import ModelFolder
 from pruneofa.data.sources.packaged import resolve_model
 from pruneofa.data.sources.reading import is_read_later, read_rows
-from pruneofa.data.sources.rows import text_value
+from pruneofa.data.sources.rows import optional_text
 from pruneofa.data.tasks.checks import check_sources
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.layouts import located
@@ -183,7 +183,7 @@ def _check_texts(key: str, source: str | list[str], column: str) -> None:
         try:
             rows = read_rows(item)
             if not is_read_later(item):
-                text_value(next(rows), column)
+                optional_text(next(rows), column)
         except PruneofaError as error:
             raise type(error)(f"{key}: {error}") from error
 

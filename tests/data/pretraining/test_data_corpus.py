@@ -333,7 +333,7 @@ def test_a_fault_in_a_worker_or_in_the_reader_is_one_error_and_leaves_the_old_co
     before = files_of(tmp_path / "out")
     with Path(source).open("a") as file:
         file.write('\n{"text": "good"}\n{"text": 5}\n')
-    with pytest.raises(DataError, match=r"docs\.jsonl:406: column 'text' holds int \('5'\), not text"):
+    with pytest.raises(DataError, match=r"docs\.jsonl:406: column 'text' is int \(5\), not a text; correct the row"):
         build_corpus(config, bert_tokenizer, tmp_path / "out", processes=2)
     assert files_of(tmp_path / "out") == before
 

@@ -1,11 +1,8 @@
 """Questions from rows: forms of answers, and the rule for an answer that is not where it should be."""
 
-import json
-
 import pytest
 
 from pruneofa.data.sources.rows import Row
-from pruneofa.data.sources.squad_file import read_squad_file
 from pruneofa.data.tasks.questions import read_questions, trainable_questions
 from pruneofa.errors import DataError
 
@@ -38,11 +35,12 @@ def test_ids_are_given_or_counted():
 
 @pytest.mark.parametrize(
     "answers",
-    [None, "cat", [1], {"text": ["a"]}, {"text": ["a"], "answer_start": []}, [{"text": "a"}],
-     [{"text": 1, "answer_start": 0}], [{"text": "a", "answer_start": -1}], [{"text": "a", "answer_start": "0"}]],
-)  # fmt: skip
+    [None, 7, [1], [None], {}, {"text": [None]}, [{"text": 1, "answer_start": 0}], [{"answer_start": 3}]],
+)
 def test_answers_of_another_form(answers):
-    with pytest.raises(DataError, match=r"f\.jsonl:7: column 'answers' holds .*; needed: a list of objects with text"):
+    with pytest.raises(
+        DataError, match=r"f\.jsonl:7: column 'answers' holds .* not a text.* needed: a list of objects"
+    ):
         read_questions([row(answers)])
 
 
@@ -74,57 +72,26 @@ def test_of_several_answers_the_first_is_trained_on_and_none_is_kept():
     assert (kept[0].answers, kept[1].answers, counts) == (("cat",), (), {})
 
 
-class TestSquadFile:
-    def test_rows(self, tmp_path):
-        answers = [{"text": "cat", "answer_start": 4}]
-        document = {"version": "1.1", "data": [{"title": "Cats", "paragraphs": [{"context": CONTEXT, "qas": [
-            {"id": "a", "question": "Who?", "answers": answers},
-            {"id": 7, "question": "What?", "answers": answers, "is_impossible": True},
-        ]}]}]}  # fmt: skip
-        path = tmp_path / "a.json"
-        path.write_text(json.dumps(document, indent=1))
-        rows = list(read_squad_file(path))
-        assert rows == [
-            {"id": "a", "title": "Cats", "context": CONTEXT, "question": "Who?", "answers": answers},
-            {"id": "7", "title": "Cats", "context": CONTEXT, "question": "What?", "answers": []},
-        ]
-        assert rows[1].origin == f"{path}: data[0].paragraphs[0].qas[1]"
+@pytest.mark.parametrize("start", [-1, "22", 22.0, None, "nowhere", 2.5, True, float("nan"), 10**30])
+def test_a_start_that_is_none_is_taken_from_the_text(start):
+    question = one("dog", start)[0]
+    assert question.starts == ({"22": 22, 22.0: 22, 10**30: 10**30}.get(start, -1),)
+    kept, counts = trainable_questions([question])
+    assert kept[0].starts == (41,) and counts == {"answer moved": 1}
 
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [
-            ("{", "broken JSON"),
-            ("[" * 100_000, "broken JSON"),
-            ('{"data": "\\ud800"}', "broken JSON .*surrogates"),
-            ("[]", r"document\.data is missing, must be list; needed: SQuAD's JSON layout"),
-            ('{"data": []}', "is empty: it holds no question"),
-            ('{"data": [{}]}', r"data\[0\]\.paragraphs is missing"),
-            ('{"data": [7]}', r"data\[0\]\.paragraphs is missing"),
-            ('{"data": [{"paragraphs": [{"context": 3}]}]}', r"paragraphs\[0\]\.context is int \('3'\), must be str"),
-            (
-                '{"data": [{"paragraphs": [{"context": "c", "qas": [{}]}]}]}',
-                r"qas\[0\]\.id is missing, must be str or int",
-            ),
-            ('{"data": [{"paragraphs": [{"context": "c", "qas": [{"id": true}]}]}]}', r"qas\[0\]\.id is bool"),
-            (
-                '{"data": [{"paragraphs": [{"context": "c", "qas": [{"id": 1, "question": "q"}]}]}]}',
-                r"\.answers is missing",
-            ),
-        ],
-    )
-    def test_faults_name_their_place(self, tmp_path, text, message):
-        path = tmp_path / "a.json"
-        path.write_text(text)
-        with pytest.raises(DataError, match=message):
-            list(read_squad_file(path))
 
-    def test_a_file_is_bounded_and_may_be_damaged(self, tmp_path, monkeypatch):
-        (tmp_path / "a.json.gz").write_bytes(b"plain")
-        with pytest.raises(DataError, match="damaged or cut short"):
-            list(read_squad_file(tmp_path / "a.json.gz"))
-        with pytest.raises(DataError, match=r"b\.json: can't be read"):
-            list(read_squad_file(tmp_path / "b.json"))
-        monkeypatch.setattr("pruneofa.data.sources.squad_file._MAX_BYTES", 4)
-        (tmp_path / "a.json").write_text('{"data": []}')
-        with pytest.raises(DataError, match="more than 4 bytes of JSON"):
-            list(read_squad_file(tmp_path / "a.json"))
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [{"text": "cat"}], ["cat"], "cat", {"text": ["cat"]}, {"text": "cat"}, {"text": ["cat"], "answer_start": []},
+        {"text": ["cat"], "answer_start": [1, 2]}, [{"text": "cat", "answer_start": None}],
+    ],
+)  # fmt: skip
+def test_without_a_start_the_first_place_is_taken(answers):
+    kept, _ = trainable_questions(read_questions([row(answers)]))
+    assert (kept[0].answers, kept[0].starts) == (("cat",), (4,))
+
+
+def test_an_answer_that_is_nowhere_is_an_error_where_that_is_asked_for():
+    with pytest.raises(DataError, match=r"f\.jsonl:7: the answer 'cow' is not in its context; correct it, or pass"):
+        trainable_questions(one("cat", 4) + read_questions([row([{"text": "cow"}], id="r")]), stop=True)

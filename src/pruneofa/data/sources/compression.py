@@ -9,16 +9,93 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from pruneofa.errors import DataError
+
 __all__ = ["COMPRESSIONS", "READ_ERRORS", "is_compressed", "open_binary"]
 
 READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What reading from `open_binary` raises when a file is missing, damaged or cut short."""
 
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPED = 0x184D2A5  # the first 28 bits of a frame that holds no data; pzstd writes one before each
+_ZSTD_WINDOW_LOG = 27  # the longest that libzstd, and so pyarrow, takes unless it is told otherwise
+_CHUNK = 2**17
+
 
 def _open_zstandard(path: Path) -> Any:
     import pyarrow
 
-    return io.BufferedReader(pyarrow.CompressedInputStream(path.open("rb"), "zstd"), 2**17)
+    opened = path.open("rb")
+    try:
+        window_log = _zstd_window_log(opened)
+    except BaseException:
+        opened.close()
+        raise
+    if window_log <= _ZSTD_WINDOW_LOG:
+        return io.BufferedReader(pyarrow.CompressedInputStream(opened, "zstd"), _CHUNK)
+    try:
+        import zstandard
+    except ImportError:
+        opened.close()
+        raise DataError(
+            f"{path}: was compressed with a window of 2^{window_log} bytes (zstd --long), which needs the package "
+            f"'zstandard'; run: pip install zstandard, or pack it anew: zstd -dc --long={window_log} | zstd"
+        ) from None
+    return io.BufferedReader(_LongWindow(opened, zstandard.ZstdDecompressor(max_window_size=2**31)), _CHUNK)
+
+
+def _zstd_window_log(file: BinaryIO) -> int:
+    """Logarithm of the first data frame's window (RFC 8878, 3.1.1.1), 0 where it can't be told; the file is rewound."""
+    head = file.read(18)
+    while len(head) >= 8 and int.from_bytes(head[:4], "little") >> 4 == _ZSTD_SKIPPED:
+        file.seek(int.from_bytes(head[4:8], "little") + 8 - len(head), io.SEEK_CUR)
+        head = file.read(18)
+    file.seek(0)
+    if not head.startswith(_ZSTD_MAGIC) or len(head) < 6:
+        return 0
+    flags = head[4]
+    if not flags & 0x20:
+        return 10 + (head[5] >> 3)
+    begin = 5 + (0, 1, 2, 4)[flags & 3]  # a single segment: the window is the content, whose size is told
+    size = int.from_bytes(head[begin : begin + (1, 2, 4, 8)[flags >> 6]], "little")
+    return max(size - 1, 0).bit_length()
+
+
+class _LongWindow(io.RawIOBase):
+    """Frames of Zstandard, one after the other, with windows of up to 2 GiB, by the package zstandard."""
+
+    def __init__(self, file: BinaryIO, decompressor: Any) -> None:
+        self._file = file
+        self._decompressor = decompressor
+        self._frame: Any = None
+        self._packed = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            self._packed = self._packed or self._file.read(_CHUNK)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError("the file ends in the middle of a frame")
+                return 0
+            self._frame = self._frame or self._decompressor.decompressobj()
+            try:
+                self._ready = memoryview(self._frame.decompress(self._packed))
+            except Exception as error:  # the package's own, which is no OSError
+                raise OSError(f"Zstandard: {error}") from error
+            self._packed = self._frame.unused_data if self._frame.eof else b""
+            self._frame = None if self._frame.eof else self._frame
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 _OPENERS: dict[str, Callable[[Path], Any]] = {
@@ -38,6 +115,10 @@ def is_compressed(path: Path) -> bool:
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """Open a file; reading may raise any of `READ_ERRORS`."""
+    """Open a file; reading may raise any of `READ_ERRORS`.
+
+    Raises:
+        DataError: Zstandard with a long window, which needs a package that is not installed.
+    """
     opener = _OPENERS.get(path.suffix.lower())
     return cast(BinaryIO, opener(path) if opener else path.open("rb"))

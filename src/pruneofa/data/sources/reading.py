@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pruneofa.data.sources.columnar import named_classes
 from pruneofa.data.sources.files import ROW_EXTENSIONS, RowReader, is_row_file, read_row_file
 from pruneofa.data.sources.hub_access import only_cached_if_unreachable
 from pruneofa.data.sources.packaged import PACKAGE_PREFIX, packaged_path
@@ -33,7 +34,9 @@ _logger = logging.getLogger(__name__)
 _HUB_PREFIX = "hub:"
 
 
-def read_rows(source: str | list[str], readers: Mapping[str, RowReader] | None = None) -> Iterator[Row]:
+def read_rows(
+    source: str | list[str], readers: Mapping[str, RowReader] | None = None, *, keep_broken: bool = False
+) -> Iterator[Row]:
     """Stream the rows of a source; each is a dict (column -> value) with its `origin`.
 
     That files exist and names are known is checked at the call, what they hold while it is read.
@@ -41,27 +44,32 @@ def read_rows(source: str | list[str], readers: Mapping[str, RowReader] | None =
     Args:
         source: see the module.
         readers: file extension -> what reads such files instead of `pruneofa.data.sources.files`.
+        keep_broken: yield a row that can't be read with its `fault` set, instead of an error.
 
     Raises:
         DataError: a missing file, a glob or folder without a file, an unknown part, and all faults of the files.
     """
-    return itertools.chain.from_iterable(source_parts(source, readers))
+    return itertools.chain.from_iterable(source_parts(source, readers, keep_broken=keep_broken))
 
 
 def source_parts(
-    source: str | list[str], readers: Mapping[str, RowReader] | None = None, *, stream: bool = False
+    source: str | list[str],
+    readers: Mapping[str, RowReader] | None = None,
+    *,
+    keep_broken: bool = False,
+    stream: bool = False,
 ) -> list[Iterator[Row]]:
     """The rows of each file or data set of a source, in order; a file is opened when its first row is asked for.
 
     Args:
         source: see the module.
-        readers: as of `read_rows`.
+        readers, keep_broken: as of `read_rows`.
         stream: read a hub data set as it comes over the network, instead of storing it on the disk first.
 
     Raises:
         DataError: as `read_rows`.
     """
-    return [part for item in _items(source) for part in _open(item, readers, stream)]
+    return [part for item in _items(source) for part in _open(item, readers, keep_broken, stream)]
 
 
 def describe_source(source: str | list[str]) -> list[dict[str, Any]]:
@@ -97,13 +105,13 @@ def _items(source: str | list[str]) -> list[str]:
     return items
 
 
-def _open(item: str, readers: Mapping[str, RowReader] | None, stream: bool) -> list[Iterator[Row]]:
+def _open(item: str, readers: Mapping[str, RowReader] | None, keep_broken: bool, stream: bool) -> list[Iterator[Row]]:
     if item.startswith(_HUB_PREFIX):
         return [_read_hub(item, stream)]
     if (named := named_source(item)) is not None:
         source, part = named
         return [source.read_part(part)]
-    return [read_row_file(path, readers) for path in _files(item)]
+    return [read_row_file(path, readers, keep_broken=keep_broken) for path in _files(item)]
 
 
 def _files(item: str) -> list[Path]:
@@ -167,11 +175,7 @@ def _read_hub(item: str, stream: bool) -> Iterator[Row]:
     number = 0
     for values in _hub_rows(item, data_set):
         number += 1
-        row = Row(values, f"{item} row {number}")
-        for column, names in classes.items():  # a class is stored by number; negative means that it is withheld
-            value = row[column]
-            row[column] = names[value] if isinstance(value, int) and value >= 0 else None
-        yield row
+        yield named_classes(Row(values, f"{item} row {number}"), classes)
     if not number:
         raise DataError(f"{item} has no rows; name another split as {_HUB_PREFIX}{name}:SPLIT")
 

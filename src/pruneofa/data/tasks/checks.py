@@ -51,7 +51,7 @@ def _check(kind: TaskKind, splits: dict[str, list[Row]], config: TaskConfig) -> 
             if kind == "question_answering":
                 questions = read_questions(rows)
                 if split == "train":
-                    trainable_questions(questions)
+                    trainable_questions(questions, stop=config.on_error == "stop")
                 continue
             for row in rows:
                 if kind == "regression":

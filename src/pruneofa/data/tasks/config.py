@@ -87,6 +87,11 @@ class TaskConfig(BaseModel):
         default=None, min_length=2, description="The labels in class order; default: those of training, sorted"
     )
     drop_labels: list[str] = Field(default_factory=list, description="rows with such a label are left out and counted")
+    on_error: Literal["stop", "drop"] | None = Field(
+        default=None,
+        description="a row that can't be used ends the run (stop), or is left out, counted and listed (drop); default: "
+        "stop, for questions on texts drop",
+    )
     broken_rows: Literal["error", "drop"] = Field(
         default="error", description="lines of a TSV file with more or fewer fields than its header"
     )

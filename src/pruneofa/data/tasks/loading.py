@@ -82,7 +82,7 @@ def load_task(
     held = {"validation": rows.validation} if rows.validation else {}
     names: list[str] | None = None
     if kind == "question_answering":
-        questions, moved = trainable_questions(read_questions(rows.train))
+        questions, moved = trainable_questions(read_questions(rows.train), stop=config.on_error == "stop")
         if moved:
             dropped["train"] = dropped.get("train", {}) | moved
         train: Split = encode_questions(questions, tokenizer, config)

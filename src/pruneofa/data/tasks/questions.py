@@ -6,10 +6,13 @@ from typing import Any
 
 from pruneofa.data.sources.rows import Row, column_value, text_value
 from pruneofa.errors import DataError
+from pruneofa.texts import text_fault
 
-__all__ = ["Question", "read_questions", "trainable_questions"]
+__all__ = ["Question", "check_question", "read_questions", "trainable_questions"]
 
 logger = logging.getLogger(__name__)
+
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Question:
         question: as asked.
         context: the text that holds the answer.
         answers: the gold answers; none where the text doesn't answer the question.
-        starts: where each answer begins in the context, in characters.
+        starts: where each answer begins in the context, in characters; -1 where the row gives no place in a text.
         origin: where it was read.
     """
 
@@ -37,33 +40,48 @@ def read_questions(rows: list[Row]) -> list[Question]:
     """Rows with the columns `question`, `context`, `answers` and, if they have it, `id`, as questions.
 
     `answers` is a list of `{"text", "answer_start"}`, or `{"text": [...], "answer_start": [...]}` as the hub has it.
+    An `answer_start` that is no place in a text (-1, null, absent, no number) says that the place is not known.
 
     Raises:
         DataError: a column is missing or of another form, or two rows have the same id.
     """
-    questions = []
     seen: dict[str, str] = {}
-    for number, row in enumerate(rows):
-        identity = str(row["id"]) if row.get("id") is not None else str(number)
-        if identity in seen:
-            raise DataError(f"{row.origin}: the id {identity!r} was used at {seen[identity]}; give each its own")
-        seen[identity] = row.origin
-        answers, starts = _answers(column_value(row, "answers"), row.origin)
-        questions.append(
-            Question(identity, text_value(row, "question"), text_value(row, "context"), answers, starts, row.origin)
-        )
-    return questions
+    return [_question(row, str(number), seen) for number, row in enumerate(rows)]
 
 
-def trainable_questions(questions: list[Question]) -> tuple[list[Question], dict[str, int]]:
+def check_question(row: Row, seen: dict[str, str]) -> None:
+    """Raise a DataError if `read_questions` can't read a row.
+
+    Args:
+        row: any.
+        seen: id -> origin of the rows before it; the row's own is added.
+    """
+    _question(row, "", seen)
+
+
+def _question(row: Row, number: str, seen: dict[str, str]) -> Question:
+    identity = str(row["id"]) if row.get("id") is not None else number
+    if identity in seen and identity:
+        raise DataError(f"{row.origin}: the id {identity!r} was used at {seen[identity]}; give each its own")
+    answers, starts = _answers(column_value(row, "answers"), row.origin)
+    question = Question(identity, text_value(row, "question"), text_value(row, "context"), answers, starts, row.origin)
+    seen[identity] = row.origin
+    return question
+
+
+def trainable_questions(questions: list[Question], *, stop: bool = False) -> tuple[list[Question], dict[str, int]]:
     """The questions as they can be trained on, and how many were moved or dropped.
 
     An answer has to stand in its context where `answer_start` says. If it stands elsewhere, the occurrence nearest to
-    that place is taken ("moved"); if nowhere, the question is left out ("dropped"). Only the first answer is trained
-    on, as in SQuAD's training set there is only one.
+    that place is taken, the first one where no place is given ("moved"); if nowhere, the question is left out
+    ("dropped"). Only the first answer is trained on, as in SQuAD's training set there is only one.
+
+    Args:
+        questions: as read.
+        stop: an answer that stands nowhere in its context is an error.
 
     Raises:
-        DataError: nothing is left.
+        DataError: nothing is left, or `stop`.
     """
     kept: list[Question] = []
     counts = {"answer moved": 0, "answer not in context": 0}
@@ -73,8 +91,11 @@ def trainable_questions(questions: list[Question]) -> tuple[list[Question], dict
             continue
         start = _place(question)
         if start is None:
-            if not counts["answer not in context"]:
-                logger.warning("%s: the answer %r is not in its context", question.origin, question.answers[0][:60])
+            message = f"{question.origin}: the answer {question.answers[0][:60]!r} is not in its context"
+            if stop:
+                raise DataError(f"{message}; correct it, or pass --on_error drop (task.on_error)")
+            if counts["answer not in context"] < _LISTED:
+                logger.warning("%s", message)
             counts["answer not in context"] += 1
             continue
         if start != question.starts[0]:
@@ -94,6 +115,8 @@ def _place(question: Question) -> int | None:
     answer, start, context = question.answers[0], question.starts[0], question.context
     if not answer.strip():
         return None
+    if start < 0:
+        return found if (found := context.find(answer)) >= 0 else None
     if context.startswith(answer, start):
         return start
     before, after = context.rfind(answer, 0, start + len(answer)), context.find(answer, start)
@@ -102,20 +125,35 @@ def _place(question: Question) -> int | None:
 
 
 def _answers(value: Any, origin: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    fault = DataError(
-        f"{origin}: column 'answers' holds {str(value)[:60]!r}; needed: a list of objects with text and answer_start, "
-        "or an object with the lists text and answer_start"
-    )
+    texts: list[Any]
     if isinstance(value, dict):
-        texts, starts = value.get("text"), value.get("answer_start")
-        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
-            raise fault
-    elif isinstance(value, list) and all(isinstance(answer, dict) for answer in value):
-        texts, starts = [answer.get("text") for answer in value], [answer.get("answer_start") for answer in value]
+        texts, starts = _listed(value.get("text")), _listed(value.get("answer_start"))
+        if len(starts) != len(texts):  # which belongs to which is not known
+            starts = [None] * len(texts)
+    elif isinstance(value, list):
+        texts = [answer.get("text") if isinstance(answer, dict) else answer for answer in value]
+        starts = [answer.get("answer_start") if isinstance(answer, dict) else None for answer in value]
     else:
-        raise fault
-    if not all(isinstance(text, str) for text in texts):
-        raise fault
-    if not all(isinstance(start, int) and not isinstance(start, bool) and start >= 0 for start in starts):
-        raise fault
-    return tuple(texts), tuple(starts)
+        texts, starts = [value], [None]
+    for text in texts:
+        if (fault := text_fault(text)) is not None:
+            raise DataError(
+                f"{origin}: column 'answers' holds {str(value)[:60]!r}, of which one {fault[0]}; needed: a list of "
+                "objects with text and answer_start, or an object with the lists text and answer_start"
+            )
+    return tuple(map(str, texts)), tuple(map(_start, starts))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _start(value: Any) -> int:
+    """The place that a row gives: a whole number, also as a float or in text; -1 for anything else."""
+    if isinstance(value, str | float):
+        try:
+            number = float(value)
+        except ValueError:
+            return -1
+        value = int(number) if number.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1

@@ -2,20 +2,16 @@
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from pruneofa.data.metrics.task_metrics import TaskKind
-from pruneofa.data.sources.compression import READ_ERRORS, open_binary
-from pruneofa.data.sources.files import RowReader, read_row_file, read_tsv
 from pruneofa.data.sources.reading import read_rows
 from pruneofa.data.sources.rows import Row, column_value, text_value
-from pruneofa.data.sources.squad_file import read_squad_file
 from pruneofa.data.tasks.config import Source, TaskConfig
+from pruneofa.data.tasks.left_out import is_question, usable_rows
 from pruneofa.data.tasks.presets import PRESETS, Columns
+from pruneofa.data.tasks.questions import check_question
 from pruneofa.data.tasks.splitting import article_lists, hold_out
 from pruneofa.errors import DataError
 
@@ -134,9 +130,7 @@ def _read_evaluations(config: TaskConfig, dropped: dict[str, dict[str, int]]) ->
 
 def _read(split: str, source: Source, config: TaskConfig, dropped: dict[str, dict[str, int]]) -> list[Row]:
     """The rows of one source, without those that the task's rules leave out."""
-    broken: list[str] = []
-    rows = list(read_rows(source, _readers(config, broken.append)))
-    left_out: Counter[str] = Counter({"lines with more or fewer fields than the header": len(broken)} if broken else {})
+    rows, left_out = usable_rows(read_rows(source, keep_broken=True), _row_check(config), config, split)
     if rows and config.drop_labels:
         column = columns_of(config, rows[0]).label
         unwanted = [row for row in rows if row.get(column) in config.drop_labels]
@@ -152,27 +146,19 @@ def _read(split: str, source: Source, config: TaskConfig, dropped: dict[str, dic
     return rows
 
 
-def _readers(config: TaskConfig, broken: Callable[[str], None]) -> Mapping[str, RowReader]:
-    """What a task reads in a way of its own: SQuAD's JSON, and TSV files whose broken lines are left out."""
-    readers: dict[str, RowReader] = {}
-    if config.kind == "question_answering":
-        readers[".json"] = read_squad_file
-    elif config.kind == "auto":
-        readers[".json"] = _read_json
-    if config.broken_rows == "drop":
-        readers[".tsv"] = partial(read_tsv, broken=broken)
-    return readers
+def _row_check(config: TaskConfig) -> Callable[[Row], None]:
+    """What raises a DataError for a row whose texts, or whose answers, can't be used."""
+    seen: dict[str, str] = {}
 
+    def check(row: Row) -> None:
+        if config.kind == "question_answering" or (config.kind == "auto" and is_question(row)):
+            check_question(row, seen)
+            return
+        columns = columns_of(config, row)
+        for column in filter(None, (columns.text, columns.pair)):
+            text_value(row, column)
 
-def _read_json(path: Path) -> Iterator[Row]:
-    """SQuAD's layout where the file is one object with `data`; else JSON lines."""
-    try:
-        with open_binary(path) as file:
-            begin = file.read(4096)
-    except READ_ERRORS:
-        begin = b""  # what is wrong with the file is told by the reader
-    is_squad = b'"data"' in begin and b'"paragraphs"' in begin
-    return read_squad_file(path) if is_squad else read_row_file(path)
+    return check
 
 
 def _articles(rows: list[Row], wanted: frozenset[str], split: str, config: TaskConfig) -> list[Row]:

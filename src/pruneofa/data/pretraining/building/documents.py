@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from pruneofa.data.sources.reading import source_parts
-from pruneofa.data.sources.rows import Markup, Row, text_value
+from pruneofa.data.sources.rows import Markup, Row, optional_text
 
 __all__ = ["Document", "DocumentBatch", "Position", "read_batches"]
 
@@ -86,7 +86,7 @@ class _Pending:
         if (reason := _unwanted(row)) is not None:
             self.dropped[reason] += 1
             return
-        text = text_value(row, text_column).strip()
+        text = optional_text(row, text_column).strip()
         if not text:
             self.dropped["dropped_empty"] += 1
             return
