@@ -46,6 +46,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
+        follow_umask(temporary)
         if target.exists():
             retired = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
             target.replace(retired / target.name)
@@ -60,6 +61,16 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
             temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def follow_umask(folder: str | Path) -> None:
+    """Give every file below `folder` at least a new file's mode: some libraries write files for their owner alone."""
+    allowed = 0o666 & ~_umask()
+    for path in Path(folder).rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            mode = path.stat().st_mode & 0o777
+            if mode | allowed != mode:
+                path.chmod(mode | allowed)
 
 
 def remove_leftovers(folder: str | Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pruneofa.checkpoint.encoder_place import CONFIG_NAME, MODULES_NAME, encoder_place
 from pruneofa.checkpoint.file_names import check_file_names
+from pruneofa.checkpoint.leftovers import leftovers
 from pruneofa.checkpoint.manifest import Manifest, read_manifest
 from pruneofa.checkpoint.safetensors_file import SafetensorsFile, StoredTensor
 from pruneofa.checkpoint.strict_json import parse_json
@@ -150,7 +151,9 @@ class ModelFolder:
         return manifest
 
     def other_files(self, leave_out: Path | None = None) -> dict[str, Path]:
-        """All files but the weight files: name inside the folder to path. Hidden subfolders are left out.
+        """All files of the model but its weight files: name inside the folder to path.
+
+        Hidden subfolders are left out, and so is what is no part of the model (see `checkpoint.leftovers`).
 
         Args:
             leave_out: A file that is not counted even if it lies here (the output).
@@ -158,6 +161,30 @@ class ModelFolder:
         Raises:
             CheckpointError: A file is too large or no plain file, a name is not portable, a subfolder is a link.
         """
+        result = self._all_files(leave_out)
+        for name in leftovers(result, self.weight_files, self.inner):
+            result.pop(name)
+        for path in result.values():
+            if not path.is_file():
+                raise CheckpointError(f"{path}: is no plain file; remove it from the model folder")
+            if path.stat().st_size > MAX_EMBEDDED_BYTES:
+                raise CheckpointError(
+                    f"{path}: has {path.stat().st_size} bytes, files beside the weights may have {MAX_EMBEDDED_BYTES}; "
+                    "move it out of the model folder"
+                )
+        check_file_names([*result, *self.weight_files], str(self.path))
+        return result
+
+    def left_out(self, leave_out: Path | None = None) -> dict[str, int]:
+        """Files of the folder that are no part of the model: name to bytes."""
+        files = self._all_files(leave_out)
+        return {
+            name: files[name].stat().st_size
+            for name in leftovers(files, self.weight_files, self.inner)
+            if files[name].is_file()
+        }
+
+    def _all_files(self, leave_out: Path | None) -> dict[str, Path]:
         result: dict[str, Path] = {}
         for folder, subfolders, names in os.walk(self.path):
             for name in subfolders:
@@ -172,15 +199,6 @@ class ModelFolder:
                     result[path.relative_to(self.path).as_posix()] = path
         for name in self.weight_files:
             result.pop(name, None)
-        for path in result.values():
-            if not path.is_file():
-                raise CheckpointError(f"{path}: is no plain file; remove it from the model folder")
-            if path.stat().st_size > MAX_EMBEDDED_BYTES:
-                raise CheckpointError(
-                    f"{path}: has {path.stat().st_size} bytes, files beside the weights may have {MAX_EMBEDDED_BYTES}; "
-                    "move it out of the model folder"
-                )
-        check_file_names([*result, *self.weight_files], str(self.path))
         return result
 
     def _open_weights(self) -> dict[str, SafetensorsFile]:

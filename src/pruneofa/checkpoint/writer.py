@@ -57,6 +57,8 @@ class CompressionSummary:
         quantized_here: Names of the weights that `int8=True` changed (lossy).
         off_grid: Names of the weights that have an int8 scale but do not lie on its grid; stored unchanged as float.
         files: Names of the other files of the folder that went in.
+        left_out: Name and bytes of files that are no part of the model: weights for other frameworks, what training
+            left.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class CompressionSummary:
     quantized_here: tuple[str, ...]
     off_grid: tuple[str, ...]
     files: tuple[str, ...]
+    left_out: dict[str, int]
 
 
 def compress(
@@ -82,7 +85,9 @@ def compress(
     pooler_weights: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> CompressionSummary:
-    """Write the model folder `model_dir` into the file `output_path`; `decompress` gives every file back byte for byte.
+    """Write the model folder `model_dir` into the file `output_path`; `decompress` gives its files back byte for byte.
+
+    What is no part of the model is left out (see `checkpoint.leftovers`).
 
     Args:
         model_dir: Folder with `config.json`, `model.safetensors` (or shards with their index) and other small files.
@@ -136,6 +141,7 @@ def compress(
         quantized_here=tuple(new_scales),
         off_grid=tuple(item.entry.name for item in encoded if item.off_grid),
         files=tuple(names),
+        left_out=folder.left_out(leave_out=output),
     )
 
 

@@ -41,6 +41,7 @@ def compress(
         f"encoder {format_bytes(facts['bytes_encoder'])}, {format_ratio(facts['real_ratio'])} smaller than float32 "
         f"(nominal {format_ratio(facts['nominal_ratio'])})"
     )
+    _name_left_out(summary.left_out)
 
 
 def decompress(
@@ -119,11 +120,20 @@ def push_to_hub(
     summary = push(model_dir, repo, private=private, files=add_file or (), dry_run=dry_run, **given)
     for name, size in summary.files.items():
         typer.echo(f"{name:<40} {format_bytes(size):>10}")
+    _name_left_out(summary.left_out)
     total = format_bytes(sum(summary.files.values()))
     if summary.url is None:
         typer.echo(f"{len(summary.files)} files, {total}; nothing was uploaded")
     else:
         typer.echo(f"{summary.url}: {len(summary.files)} files, {total}")
+
+
+def _name_left_out(files: dict[str, int]) -> None:
+    """Say which files of a folder are no part of its model, largest first."""
+    from pruneofa.reporting.units import format_bytes
+
+    for name, size in sorted(files.items(), key=lambda item: -item[1]):
+        typer.echo(f"left out, no part of the model: {name} ({format_bytes(size)})")
 
 
 def _inspection(model: str) -> dict[str, Any]:

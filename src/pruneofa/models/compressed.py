@@ -2,12 +2,14 @@
 
 import copy
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.checkpoint.layout import FORMS
 from pruneofa.checkpoint.manifest import read_manifest
+from pruneofa.checkpoint.model_folder import ModelFolder
 from pruneofa.checkpoint.writer import CompressionSummary, Progress, compress
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.models.loading import load_config, model_class
@@ -101,11 +103,23 @@ def load_compressed(path: str | Path, auto_class: Any = None) -> Any:
 def weight_names(model_dir: str) -> tuple[list[str], list[str]]:
     """Names of the encoder's and the pooler's Linear weights in a folder that carries no manifest.
 
-    The architecture is built from config.json without memory for its weights.
+    The architecture is built from config.json without memory for its weights. The file may have its encoder under the
+    name that it has in a model with a head, or without it, whatever the config's `architectures` says; transformers
+    loads both.
     """
     config = load_config(model_dir)
     model = without_weights(model_class(config), config)
-    return (
-        [f"{name}.weight" for name in encoder_linears(model)],
-        [f"{name}.weight" for name in pooler_linears(model)],
-    )
+    held, prefix = ModelFolder(model_dir).names, f"{model.base_model_prefix}."
+
+    def in_file(linears: Mapping[str, Any]) -> list[str]:
+        found = []
+        for module in linears:
+            name = f"{module}.weight"
+            spellings = (name, prefix + name, name.removeprefix(prefix))
+            found.append(next((spelling for spelling in spellings if spelling in held), name))
+        return found
+
+    encoder, pooler = in_file(encoder_linears(model)), in_file(pooler_linears(model))
+    if model.base_model is model:  # a bare encoder that the file may have without its pooler, below a head
+        pooler = [name for name in pooler if name in held]
+    return encoder, pooler

@@ -16,6 +16,7 @@ from pruneofa.checkpoint.reader import read_pofa
 from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.data.sources.packaged import resolve_model
 from pruneofa.errors import CheckpointError, first_line
+from pruneofa.folder.files import FolderFiles, encoder_folder
 from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.quantization.qat import prepare_from_state
 from pruneofa.quantization.state import MAX_BYTES, computes_in_int8, keep_pattern, parse_quantization
@@ -171,7 +172,8 @@ class ModelFiles(OpenedModel):
 
     def __init__(self, name_or_path: str) -> None:
         self.name = name_or_path
-        self._path = resolve_model(name_or_path)
+        inner = encoder_folder(FolderFiles(name_or_path)) if Path(name_or_path).is_dir() else ""
+        self._path = resolve_model(str(Path(name_or_path) / inner) if inner else name_or_path)
 
     def file(self, name: str) -> bytes | None:
         """As of `OpenedModel`; one of a name on the hub is fetched."""
@@ -219,11 +221,17 @@ class CompressedFile(OpenedModel):
 
     def __init__(self, path: str | Path) -> None:
         self.name = str(path)
+        self.path = Path(path)
         self._file = read_pofa(path)
+        self._inner = ""
+        self._inner = encoder_folder(self)
 
     def file(self, name: str) -> bytes | None:
-        """As of `OpenedModel`."""
-        return self._file.file(name) if name in self._file.files else None
+        """As of `OpenedModel`; first where the encoder lies."""
+        for place in dict.fromkeys((self._inner + name, name)):
+            if place in self._file.files:
+                return self._file.file(place)
+        return None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every weight, dense, of its logical type.
@@ -249,9 +257,10 @@ class CompressedFile(OpenedModel):
         alone; so the small files, never the weights, go through one that is gone when this returns.
         """
         with tempfile.TemporaryDirectory() as temporary:
-            for name in self._file.files:
-                if "/" not in name and not name.endswith(".safetensors"):
-                    (Path(temporary) / name).write_bytes(self._file.file(name))
+            for place in self._file.files:
+                name = place.removeprefix(self._inner)
+                if place.startswith(self._inner) and "/" not in name and not name.endswith(".safetensors"):
+                    (Path(temporary) / name).write_bytes(self._file.file(place))
             tokenizer = self._read_tokenizer(temporary)
         tokenizer.name_or_path = self.name
         return tokenizer

@@ -7,6 +7,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
+from pruneofa.atomic import follow_umask
 from pruneofa.checkpoint.manifest import Manifest, read_manifest, write_manifest
 from pruneofa.errors import CheckpointError, first_line
 from pruneofa.quantization.parameters import QuantizedState
@@ -90,6 +91,7 @@ def _write_model(
         extra=dict(extra),
     )
     write_manifest(output_dir, manifest)
+    follow_umask(output_dir)  # safetensors writes files for their owner alone
 
 
 def _kept_zeros(name: str, quantized: QuantizedState | None) -> int:

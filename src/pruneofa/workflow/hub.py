@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.atomic import write_text
+from pruneofa.checkpoint.leftovers import leftovers
 from pruneofa.checkpoint.model_folder import ModelFolder
 from pruneofa.errors import CheckpointError, ConfigurationError, PruneofaError, first_line
 from pruneofa.workflow.card import folder_card
@@ -26,11 +27,13 @@ class PushSummary:
         repo_id: The repository.
         url: Where it is; None for a dry run.
         files: Name in the repository -> bytes.
+        left_out: Name in the folder -> bytes, of files that are no part of the model (see `checkpoint.leftovers`).
     """
 
     repo_id: str
     url: str | None
     files: dict[str, int]
+    left_out: dict[str, int]
 
 
 def push_to_hub(
@@ -71,22 +74,27 @@ def push_to_hub(
         compressed = run_dir / MODEL_NAME
         files = [*([compressed] if compressed.exists() else []), *files]
     with tempfile.TemporaryDirectory() as temporary:
-        staged = _stage(Path(temporary), folder, files, card)
+        staged, left_out = _stage(Path(temporary), folder, files, card)
         sizes = {name: source.stat().st_size for name, source in staged.items()}
         if dry_run:
-            return PushSummary(repo_id, None, sizes)
-        return PushSummary(repo_id, _upload(Path(temporary), repo_id, private, commit_message, api), sizes)
+            return PushSummary(repo_id, None, sizes, left_out)
+        return PushSummary(repo_id, _upload(Path(temporary), repo_id, private, commit_message, api), sizes, left_out)
 
 
-def _stage(staging: Path, folder: Path, files: Sequence[str | Path], card: str | None) -> dict[str, Path]:
-    """Fill `staging` with links to what shall be uploaded; name -> where it is."""
+def _stage(
+    staging: Path, folder: Path, files: Sequence[str | Path], card: str | None
+) -> tuple[dict[str, Path], dict[str, int]]:
+    """Fill `staging` with links to what shall be uploaded: name -> where it is; and what is left out: name -> bytes."""
     opened = ModelFolder(folder)  # refuses what is no intact model
     sources = {name: folder / name for name in opened.weight_files}
     for found in sorted(folder.rglob("*")):
         relative = found.relative_to(folder)
         if found.is_file() and not any(part.startswith(".") for part in relative.parts):
             sources[relative.as_posix()] = found
-    if "config.json" not in sources:
+    left_out = {
+        name: sources.pop(name).stat().st_size for name in leftovers(list(sources), opened.weight_files, opened.inner)
+    }
+    if opened.inner + "config.json" not in sources:
         raise CheckpointError(f"{folder}: has no config.json, so nothing could load it; save the model again")
     for given in map(Path, files):
         if not given.is_file():
@@ -101,7 +109,7 @@ def _stage(staging: Path, folder: Path, files: Sequence[str | Path], card: str |
         (staging / CARD_NAME).unlink(missing_ok=True)
         write_text(staging / CARD_NAME, folder_card(staging, name=folder.resolve().name) if card is None else card)
         sources[CARD_NAME] = staging / CARD_NAME
-    return dict(sorted(sources.items()))
+    return dict(sorted(sources.items())), left_out
 
 
 def _upload(folder: Path, repo_id: str, private: bool, commit_message: str, api: Any) -> str:
