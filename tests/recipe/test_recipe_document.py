@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from pruneofa.recipe.document import PruneSection, QuantizeSection, Recipe, TransferSection
+from pruneofa.recipe.document import Recipe
+from pruneofa.training.sections import PruneSection, QuantizeSection, TransferSection
 
 MODEL = {"name_or_path": "some/model"}
 

@@ -11,6 +11,7 @@ from training_runs import TRAINING, Blocks, parts
 
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.training import session
+from pruneofa.training.run import Examples, TrainingRun
 
 STEPS, SAVED, WHOLE_BATCH = 8, 4, 8
 KINDS = ("prune", "qat")
@@ -53,12 +54,8 @@ def train(
             made["model"],
             objective,
             settings,
-            label=kind,
-            train_dataset=made["train_dataset"],
-            eval_dataset=Blocks(5, seed=9) if kind == "prune" else None,
-            pad_token_id=0,
-            checkpoint_dir=folder,
-            seed=5,
+            Examples(made["train_dataset"], 0, Blocks(5, seed=9) if kind == "prune" else None),
+            TrainingRun(kind, folder, 5),
             pruner=pruner,
             freeze_observers_step=6 if kind == "qat" else None,
         )

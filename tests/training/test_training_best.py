@@ -13,6 +13,7 @@ from training_runs import SPARSITY, TRAINING, Wrapped, folders, make_trainer, ou
 
 from pruneofa.errors import ConfigurationError
 from pruneofa.training.config import TrainingConfig
+from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.session import train_model
 from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
@@ -162,12 +163,8 @@ def test_session_evaluates_the_model_that_it_leaves(tmp_path: Path) -> None:
         BEST.model_copy(
             update={"load_best_model_at_end": True, "lr_scheduler_type": "rewinding", "learning_rate": 0.3}
         ),
-        label="test",
-        train_dataset=made["train_dataset"],
-        eval_dataset=made["eval_dataset"],
-        pad_token_id=0,
-        checkpoint_dir=tmp_path,
-        seed=5,
+        Examples(made["train_dataset"], 0, made["eval_dataset"]),
+        TrainingRun("test", tmp_path, 5),
         pruner=made["pruner"],
     )
     found = [(entry["step"], entry["eval_loss"]) for entry in log if "eval_loss" in entry]

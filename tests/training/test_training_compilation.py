@@ -10,6 +10,7 @@ from transformers import BertForMaskedLM
 
 from pruneofa.training import session
 from pruneofa.training.compilation import compiled_layers
+from pruneofa.training.run import Examples, TrainingRun
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +41,8 @@ def test_compiled_run_with_pruner_and_teacher_is_the_plain_one(
             made["model"],
             made["objective"],
             TRAINING.model_copy(update=changes),
-            label="test",
-            train_dataset=made["train_dataset"],
-            eval_dataset=made["eval_dataset"],
-            pad_token_id=0,
-            checkpoint_dir=tmp_path / f"{compiled}",
-            seed=5,
+            Examples(made["train_dataset"], 0, made["eval_dataset"]),
+            TrainingRun("test", tmp_path / f"{compiled}", 5),
             pruner=made["pruner"],
         )
         results.append((made, log))

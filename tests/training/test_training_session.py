@@ -17,6 +17,7 @@ from transformers import (
 
 from pruneofa.errors import ConfigurationError
 from pruneofa.training.objectives import MaskedLanguageModeling, TaskLoss
+from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.session import set_dropout, train_model
 from pruneofa.training.trainer.checkpoints import latest_checkpoint
 
@@ -48,12 +49,8 @@ def trained(folder: Path, model: Any = None, **changes: Any) -> tuple[Any, list[
         model,
         MaskedLanguageModeling(),
         config,
-        label="test",
-        train_dataset=Blocks(),
-        eval_dataset=Blocks(6, seed=9),
-        pad_token_id=0,
-        checkpoint_dir=folder,
-        seed=5,
+        Examples(Blocks(), 0, Blocks(6, seed=9)),
+        TrainingRun("test", folder, 5),
     )
     return model, log
 
@@ -100,11 +97,8 @@ def test_packing_is_refused_for_a_task(tmp_path: Path) -> None:
             bert(BertForSequenceClassification, 3),
             TaskLoss(),
             TRAINING.model_copy(update={"max_steps": 2, "eval_steps": None, "batching": "packed"}),
-            label="test",
-            train_dataset=Reviews(8),
-            pad_token_id=0,
-            checkpoint_dir=tmp_path,
-            seed=0,
+            Examples(Reviews(8), 0),
+            TrainingRun("test", tmp_path, 0),
         )
 
 
@@ -124,12 +118,8 @@ def test_run_goes_on_from_the_latest_sound_checkpoint_or_the_one_named(tmp_path:
         model,
         MaskedLanguageModeling(),
         TRAINING.model_copy(update={"max_steps": 4, "eval_steps": None}),
-        label="test",
-        train_dataset=Blocks(),
-        pad_token_id=0,
-        checkpoint_dir=tmp_path / "elsewhere",
-        seed=5,
-        resume_from_checkpoint=latest,
+        Examples(Blocks(), 0),
+        TrainingRun("test", tmp_path / "elsewhere", 5, latest),
     )
     assert same(whole, model)
 
@@ -177,11 +167,8 @@ def test_data_smaller_than_a_batch_is_trained_on(tmp_path: Path) -> None:
         model,
         TaskLoss(),
         config,
-        label="test",
-        train_dataset=Reviews(5),
-        pad_token_id=0,
-        checkpoint_dir=tmp_path,
-        seed=0,
+        Examples(Reviews(5), 0),
+        TrainingRun("test", tmp_path, 0),
     )
     assert log[-1]["step"] == 2
 
@@ -199,11 +186,8 @@ def test_evaluation_needs_data(tmp_path: Path) -> None:
             bert(BertForMaskedLM, 1),
             MaskedLanguageModeling(),
             TRAINING,
-            label="teach",
-            train_dataset=Blocks(),
-            pad_token_id=0,
-            checkpoint_dir=tmp_path,
-            seed=5,
+            Examples(Blocks(), 0),
+            TrainingRun("teach", tmp_path, 5),
         )
 
 
@@ -213,11 +197,8 @@ def test_pruner_and_metrics_are_passed_on(tmp_path: Path) -> None:
         made["model"],
         made["objective"],
         TRAINING.model_copy(update={"lr_scheduler_type": "rewinding_cycles", "eval_steps": None}),
-        label="test",
-        train_dataset=made["train_dataset"],
-        pad_token_id=0,
-        checkpoint_dir=tmp_path / "prune",
-        seed=5,
+        Examples(made["train_dataset"], 0),
+        TrainingRun("test", tmp_path / "prune", 5),
         pruner=made["pruner"],
     )
     assert [entry["sparsity/target"] for entry in log if "loss" in entry][-1] == 0.7
@@ -227,12 +208,7 @@ def test_pruner_and_metrics_are_passed_on(tmp_path: Path) -> None:
         model,
         TaskLoss(),
         TRAINING.model_copy(update={"max_steps": 2, "eval_steps": None}),
-        label="test",
-        train_dataset=Reviews(),
-        eval_dataset=Reviews(8, seed=3),
-        pad_token_id=0,
-        checkpoint_dir=tmp_path / "task",
-        seed=5,
-        compute_metrics=lambda found: {"rows": float(found.predictions.shape[0])},
+        Examples(Reviews(), 0, Reviews(8, seed=3), lambda found: {"rows": float(found.predictions.shape[0])}),
+        TrainingRun("test", tmp_path / "task", 5),
     )
     assert log[-1]["eval_rows"] == 8.0

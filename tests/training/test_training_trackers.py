@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
 from pruneofa.errors import ConfigurationError
+from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.session import train_model
 from pruneofa.training.trackers import check_trackers
 
@@ -21,12 +22,8 @@ def run(folder: Path, tracker: str) -> None:
         made["model"],
         made["objective"],
         TRAINING.model_copy(update={"lr_scheduler_type": "rewinding", "report_to": [tracker]}),
-        label="student",
-        train_dataset=made["train_dataset"],
-        eval_dataset=made["eval_dataset"],
-        pad_token_id=0,
-        checkpoint_dir=folder / "checkpoints",
-        seed=5,
+        Examples(made["train_dataset"], 0, made["eval_dataset"]),
+        TrainingRun("student", folder / "checkpoints", 5),
         pruner=made["pruner"],
     )
 

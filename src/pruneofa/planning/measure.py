@@ -29,6 +29,7 @@ from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.stage_folder import CORPUS_FOLDER
 from pruneofa.training.objectives import MaskedLanguageModeling
+from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.session import train_model
 from pruneofa.workflow.stage_list import ON_CORPUS
 
@@ -159,11 +160,8 @@ def measure_stage(
             model,
             MaskedLanguageModeling(distiller),
             _for_measuring(load),
-            label=f"measuring {load.stage}",
-            train_dataset=dataset,
-            pad_token_id=pad_token_id,
-            checkpoint_dir=Path(folder),
-            seed=recipe.seed,
+            Examples(dataset, pad_token_id),
+            TrainingRun(f"measuring {load.stage}", Path(folder), recipe.seed),
             pruner=None if load.sparsity is None else Pruner(model, load.sparsity),
             callbacks=[clock],
         )

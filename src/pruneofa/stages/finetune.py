@@ -4,6 +4,7 @@ import json
 import logging
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from pruneofa.models.heads import auto_class, load_with_new_head
 from pruneofa.models.loading import load_model
 from pruneofa.models.saving import manifest_extra, save_model
 from pruneofa.ranks import on_first
-from pruneofa.recipe.document import FinetuneSection, Recipe, required_task
-from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, save_log
+from pruneofa.recipe.document import Recipe, required_task
+from pruneofa.stage_folder import save_log
+from pruneofa.training.run import TrainingRun
+from pruneofa.training.sections import FinetuneSection
 from pruneofa.training.tasks import load_task_data, store_logits, teacher_logits, train_on_task, validation_metrics
 
 logger = logging.getLogger(__name__)
@@ -35,18 +38,20 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     seeds = section.seeds or [recipe.seed]
     check_can_choose(section, task)
     tokenizer, data = load_task_data(inputs["dense"], task)
-    checkpoints = output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER
+    whole = TrainingRun.of_stage("finetune", output_dir, seeds[0], inputs.get("checkpoint"))
+    checkpoints = whole.checkpoint_dir
     extra = {"base_model": inputs["dense"], **manifest_extra(inputs["dense"]), "recipe": recipe.name}
     results: dict[str, Any] = {"task": data.statistics}
     if len(seeds) == 1:
-        model, log = _train(recipe, section, task, data, inputs, tokenizer, seeds[0], checkpoints)
+        model, log = _train(section, whole, inputs["dense"], tokenizer, data, task)
     else:
         for seed in seeds:
             folder = checkpoints / f"seed-{seed}"
             if (folder / _SCORE_NAME).exists():
                 logger.info("finetune: seed %d: done before", seed)
                 continue
-            model, log = _train(recipe, section, task, data, inputs, tokenizer, seed, folder / "steps")
+            run_of_seed = replace(whole, seed=seed, checkpoint_dir=folder / "steps")
+            model, log = _train(section, run_of_seed, inputs["dense"], tokenizer, data, task)
             save_model(model, None, folder / "model", stage="finetune", extra=extra)
             score = {"validation": validation_metrics(log), "log": log}
             on_first(partial(write_json, folder / _SCORE_NAME, score))
@@ -75,31 +80,13 @@ def check_can_choose(section: FinetuneSection, task: TaskConfig) -> None:
 
 
 def _train(
-    recipe: Recipe,
-    section: FinetuneSection,
-    task: TaskConfig,
-    data: TaskData,
-    inputs: Mapping[str, str],
-    tokenizer: Any,
-    seed: int,
-    checkpoints: Path,
+    section: FinetuneSection, run: TrainingRun, model_path: str, tokenizer: Any, data: TaskData, task: TaskConfig
 ) -> tuple[Any, list[dict[str, Any]]]:
     from transformers import set_seed
 
-    set_seed(seed)
-    model = load_with_new_head(inputs["dense"], data.kind, data.label_names)
-    log = train_on_task(
-        "finetune",
-        model,
-        data,
-        task,
-        section.training,
-        pad_token_id=tokenizer.pad_token_id,
-        checkpoint_dir=checkpoints,
-        seed=seed,
-        resume_from_checkpoint=inputs.get("checkpoint"),
-    )
-    return model, log
+    set_seed(run.seed)
+    model = load_with_new_head(model_path, data.kind, data.label_names)
+    return model, train_on_task(section, run, model, data, task, tokenizer.pad_token_id)
 
 
 def _best(

@@ -12,9 +12,11 @@ from pruneofa.models.loading import load_config, load_model, load_tokenizer, mod
 from pruneofa.models.saving import manifest_extra, save_model
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import QuantizedState
-from pruneofa.recipe.document import QuantizeSection, Recipe, required_task
+from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.sparsity.lock import lock_pattern
-from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, save_log
+from pruneofa.stage_folder import save_log
+from pruneofa.training.run import TrainingRun
+from pruneofa.training.sections import QuantizeSection
 from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics
 
 
@@ -44,19 +46,14 @@ def _trained(recipe: Recipe, section: QuantizeSection, inputs: Mapping[str, str]
         dataset = data.train if texts.source is None else read_texts(texts.source, task, tokenizer, limit)
         calibrate(model, sample_batches(dataset, texts.examples, texts.batch_size, pad, recipe.seed))
     log = train_on_task(
-        "quantize",
+        section,
+        TrainingRun.of_stage("quantize", output_dir, recipe.seed, inputs.get("checkpoint")),
         model,
         data,
         task,
-        section.training,
-        pad_token_id=tokenizer.pad_token_id,
-        checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
-        seed=recipe.seed,
-        distillation=section.distillation,
+        tokenizer.pad_token_id,
         teacher=inputs.get("task_teacher"),
         pruner=lock,
-        freeze_observers_step=section.quantization.freeze_observers_step,
-        resume_from_checkpoint=inputs.get("checkpoint"),
     )
     state = convert(model)
     save_log(log, output_dir)

@@ -9,9 +9,10 @@ from typing import Any
 
 from pruneofa.atomic import write_json
 from pruneofa.data.tasks.calibration import sample_batches
-from pruneofa.recipe.document import QuantizeSection, Recipe
+from pruneofa.recipe.document import Recipe
 from pruneofa.reporting.sensitivity import write_sensitivity_pictures
 from pruneofa.stages.quantize import prepare_calibrated
+from pruneofa.training.sections import QuantizeSection
 
 logger = logging.getLogger(__name__)
 

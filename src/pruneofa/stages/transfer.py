@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from pruneofa.models.saving import manifest_extra, save_model
-from pruneofa.recipe.document import Recipe, TransferSection, required_task
+from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.sparsity.lock import PatternLock, lock_pattern
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.sparsity.zero_count import ZeroCount
-from pruneofa.stage_folder import CHECKPOINTS_FOLDER, STATE_FOLDER, save_log
+from pruneofa.stage_folder import save_log
+from pruneofa.training.run import TrainingRun
+from pruneofa.training.sections import TransferSection
 from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics
 
 
@@ -30,18 +32,14 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     else:
         keeper = lock_pattern(model) if section.lock else ZeroCount(model)
     log = train_on_task(
-        "transfer",
+        section,
+        TrainingRun.of_stage("transfer", output_dir, recipe.seed, inputs.get("checkpoint")),
         model,
         data,
         task,
-        section.training,
-        pad_token_id=tokenizer.pad_token_id,
-        checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
-        seed=recipe.seed,
-        distillation=section.distillation,
+        tokenizer.pad_token_id,
         teacher=inputs.get("task_teacher"),
         pruner=keeper,
-        resume_from_checkpoint=inputs.get("checkpoint"),
     )
     asked = dict.fromkeys(keeper.masks, keeper.target) if isinstance(keeper, Pruner) else None
     extra = {"base_model": inputs["sparse"], **manifest_extra(inputs["sparse"]), "recipe": recipe.name}

@@ -6,7 +6,6 @@ from typing import Any
 
 from pruneofa.data.pretraining.corpus import load_corpus
 from pruneofa.data.pretraining.masking import MaskedLanguageModelDataset
-from pruneofa.data.pretraining.whole_words import Masking
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
@@ -14,31 +13,36 @@ from pruneofa.models.loading import load_config, load_model, load_tokenizer
 from pruneofa.models.saving import save_model
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.stage_folder import CHECKPOINTS_FOLDER, CORPUS_FOLDER, STATE_FOLDER, save_log
+from pruneofa.stage_folder import CORPUS_FOLDER, save_log
 from pruneofa.training.config import TrainingConfig
 from pruneofa.training.objectives import MaskedLanguageModeling
+from pruneofa.training.run import Examples, TrainingRun
+from pruneofa.training.sections import PruneSection, TeachSection
 from pruneofa.training.session import train_model
 
 
 def pretrain(
-    stage: str,
-    training: TrainingConfig,
+    section: TeachSection | PruneSection,
+    run: TrainingRun,
     *,
     model_path: str,
     corpus_path: str,
     output_dir: Path,
-    seed: int,
-    mask_probability: float,
-    masking: Masking = "tokens",
-    sparsity: SparsityConfig | None = None,
-    distillation: DistillationConfig | None = None,
     teacher_path: str | None = None,
-    resume_from_checkpoint: str | None = None,
     extra: dict[str, Any],
 ) -> dict[str, Any]:
-    """Train a masked language model, with a pruner and a teacher where they are given, and save it.
+    """Train a masked language model, with a pruner and a teacher where the section has them, and save it.
 
     On a corpus of segment pairs the model also learns whether the second follows the first (BERT's pre-training).
+
+    Args:
+        section: the recipe's, of the stage.
+        run: of the stage.
+        model_path: the model to start from.
+        corpus_path: folder of the stage `corpus`.
+        output_dir: where the model goes.
+        teacher_path: what a distillation learns from.
+        extra: further facts for the model's manifest.
 
     Returns:
         `eval_loss` (cross-entropy on the corpus's validation part, where it has one; of masked tokens, and for pairs
@@ -49,35 +53,33 @@ def pretrain(
     """
     from transformers import set_seed
 
-    set_seed(seed)
+    sparsity, distillation = (
+        (section.sparsity, section.distillation) if isinstance(section, PruneSection) else (None, None)
+    )
+    set_seed(run.seed)
     tokenizer = load_tokenizer(model_path)
     splits = load_corpus(Path(corpus_path) / CORPUS_FOLDER, tokenizer)
     auto_class = pretraining_class(load_config(model_path), pairs="next_sentence_label" in splits["train"].column_names)
     model = load_model(auto_class, model_path)
     data = {
-        name: MaskedLanguageModelDataset(part, tokenizer, seed, mask_probability, masking)
+        name: MaskedLanguageModelDataset(part, tokenizer, run.seed, section.mask_probability, section.masking)
         for name, part in splits.items()
     }
-    distiller = _distiller(stage, distillation, teacher_path, auto_class, model)
+    distiller = _distiller(run.label, distillation, teacher_path, auto_class, model)
     pruner = None
     if sparsity is not None:
-        check_reaches_target(stage, sparsity, training)
+        check_reaches_target(run.label, sparsity, section.training)
         pruner = Pruner(model, sparsity)
     log = train_model(
         model,
         MaskedLanguageModeling(distiller),
-        training,
-        label=stage,
-        train_dataset=data["train"],
-        eval_dataset=data.get("validation"),
-        pad_token_id=tokenizer.pad_token_id,
-        checkpoint_dir=output_dir / STATE_FOLDER / CHECKPOINTS_FOLDER,
-        seed=seed,
+        section.training,
+        Examples(data["train"], tokenizer.pad_token_id, data.get("validation")),
+        run,
         pruner=pruner,
-        resume_from_checkpoint=resume_from_checkpoint,
     )
     targets = dict.fromkeys(pruner.masks, sparsity.target_sparsity) if pruner and sparsity else None
-    save_model(model, tokenizer, output_dir, stage=stage, targets=targets, extra=extra)
+    save_model(model, tokenizer, output_dir, stage=run.label, targets=targets, extra=extra)
     save_log(log, output_dir)
     results = {"eval_loss": next((entry["eval_loss"] for entry in reversed(log) if "eval_loss" in entry), None)}
     if pruner is not None:

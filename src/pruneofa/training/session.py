@@ -1,6 +1,6 @@
 """One training run from data set to trained model: set up, continued where it was broken off, reported."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from pruneofa.training.objectives import Objective
 from pruneofa.training.packed import check_packing, packing
 from pruneofa.training.progress import ProgressReporter
 from pruneofa.training.rewinding import REWINDING_SCHEDULES
+from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.trackers import TENSORBOARD_FOLDER, keep_tensorboard_files
 from pruneofa.training.trainer.checkpoints import latest_checkpoint
 from pruneofa.training.trainer.distributed import batch_size_of_run
@@ -30,17 +31,11 @@ def train_model(
     model: nn.Module,
     objective: Objective,
     config: TrainingConfig,
+    examples: Examples,
+    run: TrainingRun,
     *,
-    label: str,
-    train_dataset: Any,
-    eval_dataset: Any = None,
-    pad_token_id: int,
-    checkpoint_dir: Path,
-    seed: int,
     pruner: Pruner | PatternLock | None = None,
     freeze_observers_step: int | None = None,
-    compute_metrics: Callable[[Any], dict[str, float]] | None = None,
-    resume_from_checkpoint: str | Path | None = None,
     callbacks: Sequence[Any] = (),
 ) -> list[dict[str, Any]]:
     """Train `model` in place.
@@ -49,50 +44,44 @@ def train_model(
         model: what is trained.
         objective: forward pass and loss.
         config: length, rate, precision.
-        label: name of the run for its progress.
-        train_dataset: examples by `(epoch, index)`, with `lengths`.
-        eval_dataset: examples for `eval_steps` and for the end.
-        pad_token_id: fills shorter examples of a batch.
-        checkpoint_dir: where checkpoints go; the latest sound one in it is continued from.
-        seed: order of examples, dropout.
+        examples: of training and evaluation.
+        run: its name, place and seed.
         pruner: a pruner or a lock on `model`.
         freeze_observers_step: for quantization-aware training.
-        compute_metrics: of the predictions on `eval_dataset`; without it the loss alone is evaluated.
-        resume_from_checkpoint: continue from this one instead.
         callbacks: further ones of transformers' Trainer.
 
     Returns:
         The log: one mapping for each logged step.
 
     Raises:
-        ConfigurationError: `eval_steps` without `eval_dataset`, or batches packed for a task; see also `SparseTrainer`.
+        ConfigurationError: `eval_steps` without data for it, or batches packed for a task; see also `SparseTrainer`.
         CheckpointError, TrainingDivergedError: see `SparseTrainer.train`.
     """
-    _check_can_evaluate(config, label, eval_dataset)
+    _check_can_evaluate(config, run.label, examples.evaluation)
     _adapt(model, config)
-    checkpoint = Path(resume_from_checkpoint) if resume_from_checkpoint else _latest(checkpoint_dir)
+    checkpoint = Path(run.resume_from) if run.resume_from else _latest(run.checkpoint_dir)
     with (
         stand_in(model, pruner) if uses_fsdp(config) else nullcontext(model) as trained,
-        _prepared(trained, objective, config, label, pad_token_id, train_dataset) as train_collator,
-        closing(ProgressReporter(label)) as progress,
+        _prepared(trained, objective, config, run.label, examples) as train_collator,
+        closing(ProgressReporter(run.label)) as progress,
     ):
         trainer = SparseTrainer(
             model=trained,
             objective=objective,
             pruner=pruner,
             freeze_observers_step=freeze_observers_step,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
+            train_dataset=examples.train,
+            eval_dataset=examples.evaluation,
             train_collator=train_collator,
-            data_collator=PaddingCollator(pad_token_id),
-            compute_metrics=compute_metrics,
+            data_collator=PaddingCollator(examples.pad_token_id),
+            compute_metrics=examples.compute_metrics,
             callbacks=[progress, *callbacks],
-            batch_sampler=_batch_sampler(config, train_dataset, seed, checkpoint),
-            **_settings(config, label, checkpoint_dir, seed),
+            batch_sampler=_batch_sampler(config, examples.train, run.seed, checkpoint),
+            **_settings(config, run),
         )
-        keep_tensorboard_files(trainer, checkpoint_dir.parent / TENSORBOARD_FOLDER)
+        keep_tensorboard_files(trainer, run.checkpoint_dir.parent / TENSORBOARD_FOLDER)
         trainer.train(checkpoint)
-        if eval_dataset is not None and not _was_evaluated(trainer):
+        if examples.evaluation is not None and not _was_evaluated(trainer):
             trainer.evaluate()
     return list(trainer.state.log_history)
 
@@ -115,10 +104,10 @@ def _latest(checkpoint_dir: Path) -> Path | None:
     return on_first(partial(latest_checkpoint, checkpoint_dir))
 
 
-def _settings(config: TrainingConfig, label: str, checkpoint_dir: Path, seed: int) -> dict[str, Any]:
+def _settings(config: TrainingConfig, run: TrainingRun) -> dict[str, Any]:
     """What `SparseTrainer` takes that follows from the settings alone."""
-    arguments = training_arguments(config, checkpoint_dir, seed)
-    arguments.run_name = label
+    arguments = training_arguments(config, run.checkpoint_dir, run.seed)
+    arguments.run_name = run.label
     return {
         "args": arguments,
         "lr_schedule": config.lr_scheduler_type if config.lr_scheduler_type in REWINDING_SCHEDULES else None,
@@ -134,7 +123,7 @@ def _batch_sampler(config: TrainingConfig, dataset: Any, seed: int, checkpoint: 
 
 @contextmanager
 def _prepared(
-    model: nn.Module, objective: Objective, config: TrainingConfig, label: str, pad_token_id: int, train_dataset: Any
+    model: nn.Module, objective: Objective, config: TrainingConfig, label: str, examples: Examples
 ) -> Iterator[Any]:
     """Within the block student and teacher run as `config` says; what makes batches of training examples."""
     distiller = getattr(objective, "distiller", None)
@@ -144,11 +133,11 @@ def _prepared(
         if config.torch_compile:
             stack.enter_context(compiled_layers(models))
         if config.batching != "packed":
-            yield PaddingCollator(pad_token_id)
+            yield PaddingCollator(examples.pad_token_id)
             return
         takes_packed = getattr(objective, "takes_packed", False)
         check_packing(label, takes_packed=takes_packed, distillation=None if distiller is None else distiller.config)
-        yield stack.enter_context(packing(models, pad_token_id, int(max(train_dataset.lengths))))
+        yield stack.enter_context(packing(models, examples.pad_token_id, int(max(examples.train.lengths))))
 
 
 def _recompute_activations(model: Any) -> None:

@@ -17,7 +17,6 @@ from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.encoded import EncodedDataset
 from pruneofa.data.tasks.loading import Split, TaskData, load_task
 from pruneofa.data.tokenization import check_tokens_known
-from pruneofa.distillation.config import DistillationConfig
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
 from pruneofa.models.heads import OUTPUTS, auto_class, check_fits, load_with_new_head
@@ -30,6 +29,8 @@ from pruneofa.stage_folder import STATE_FOLDER
 from pruneofa.training.config import TrainingConfig, uses_bfloat16
 from pruneofa.training.objectives import TaskLoss
 from pruneofa.training.prediction import WithTeacherLogits, predict
+from pruneofa.training.run import Examples, TrainingRun
+from pruneofa.training.sections import FinetuneSection, QuantizeSection, TransferSection
 from pruneofa.training.session import train_model
 
 _LOGITS_NAME = "train_logits.safetensors"
@@ -83,46 +84,51 @@ def load_task_model(model_path: str, task: TaskConfig, *, head_is_trained: bool 
 
 
 def train_on_task(
-    stage: str,
+    section: FinetuneSection | TransferSection | QuantizeSection,
+    run: TrainingRun,
     model: Any,
     data: TaskData,
     task: TaskConfig,
-    training: TrainingConfig,
-    *,
     pad_token_id: int,
-    checkpoint_dir: Path,
-    seed: int,
-    distillation: DistillationConfig | None = None,
+    *,
     teacher: str | None = None,
     pruner: Pruner | PatternLock | None = None,
-    freeze_observers_step: int | None = None,
-    resume_from_checkpoint: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place, from `teacher` where `distillation` is given, and return the log; see `train_model`.
+    """Train `model` in place, from a teacher where the section has a distillation; see `train_model`.
 
     What is held out of training is evaluated every `eval_steps` and at the end. The split that results are reported on
     takes no part.
+
+    Args:
+        section: the recipe's, of the stage.
+        run: of the stage.
+        model: with a head for the task.
+        data: the task, tokenised.
+        task: its settings.
+        pad_token_id: of the model's tokenizer.
+        teacher: path of the model that a distillation learns from.
+        pruner: a pruner or a lock on `model`.
+
+    Returns:
+        The log.
 
     Raises:
         ConfigurationError: `eval_steps` is set and nothing is held out; distillation is on and there is no teacher.
         DataError: the teacher knows another task, other labels, or the labels in another order.
     """
-    check_can_evaluate(stage, training, task)
-    distiller, examples = _with_teacher(stage, distillation, teacher, model, data, pad_token_id, training)
+    check_can_evaluate(run.label, section.training, task)
+    distiller, train = _with_teacher(section, run.label, teacher, model, data, pad_token_id)
+    metrics = None if data.validation is None else trainers_metrics(task, data.kind, data.validation)
     return train_model(
         model,
         TaskLoss(distiller),
-        training,
-        label=stage,
-        train_dataset=examples,
-        eval_dataset=data.validation,
-        compute_metrics=None if data.validation is None else trainers_metrics(task, data.kind, data.validation),
-        pad_token_id=pad_token_id,
-        checkpoint_dir=checkpoint_dir,
-        seed=seed,
+        section.training,
+        Examples(train, pad_token_id, data.validation, metrics),
+        run,
         pruner=pruner,
-        freeze_observers_step=freeze_observers_step,
-        resume_from_checkpoint=resume_from_checkpoint,
+        freeze_observers_step=(
+            section.quantization.freeze_observers_step if isinstance(section, QuantizeSection) else None
+        ),
     )
 
 
@@ -153,13 +159,12 @@ def validation_metrics(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _with_teacher(
-    section: str,
-    distillation: DistillationConfig | None,
+    section: FinetuneSection | TransferSection | QuantizeSection,
+    stage: str,
     teacher_path: str | None,
     student: Any,
     data: TaskData,
     pad_token_id: int,
-    training: TrainingConfig,
 ) -> tuple[Distiller | None, Any]:
     """The distiller of a stage, and its training examples with the teacher's logits beside them.
 
@@ -170,12 +175,13 @@ def _with_teacher(
         ConfigurationError: distillation is on and there is no teacher.
         DataError: the teacher knows another task, other labels, or the labels in another order.
     """
+    distillation = None if isinstance(section, FinetuneSection) else section.distillation
     if distillation is None:
         return None, data.train
     if teacher_path is None:
         raise ConfigurationError(
-            f"teacher: {section}.distillation is on, but there is no task teacher; add the finetune stage, name one "
-            f"with --teacher_name_or_path, or set {section}.distillation to null"
+            f"teacher: {stage}.distillation is on, but there is no task teacher; add the finetune stage, name one "
+            f"with --teacher_name_or_path, or set {stage}.distillation to null"
         )
     teacher = load_model(auto_class(data.kind), teacher_path, head_is_trained=True)
     check_fits(f"teacher {teacher_path!r}", teacher.config, data.kind, data.label_names)
@@ -183,7 +189,7 @@ def _with_teacher(
         return Distiller(teacher, distillation, student=student), data.train
     logits = stored_logits(Path(teacher_path), data.train)
     if logits is None:
-        logits = on_first(lambda: teacher_logits(teacher, data, pad_token_id, training))
+        logits = on_first(lambda: teacher_logits(teacher, data, pad_token_id, section.training))
     return Distiller(None, distillation), WithTeacherLogits(data.train, logits)
 
 
