@@ -7,8 +7,9 @@ INSTALLED := $(VENV)/.installed
 ENGINE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name CMakeLists.txt)
 ENGINE_TESTS := -DPRUNEOFA_BINDING=OFF -DPRUNEOFA_TESTS=ON
 MINUTES := 30
+SPREAD := -n auto --maxprocesses 8
 
-.PHONY: install demo demo-tiny test lint bench results engine-test engine-sanitize engine-arm engine-fuzz clean
+.PHONY: install demo demo-tiny test test-fast lint bench results engine-test engine-sanitize engine-arm engine-fuzz clean
 
 install: $(INSTALLED)
 
@@ -24,8 +25,12 @@ demo: install
 demo-tiny: install
 	$(BIN)/pruneofa run demo-tiny --output_dir runs/demo-tiny
 
+# All tests; the quick ones, for every change. A process for each core, up to eight: each holds about 1 GB.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
+
+test-fast: install
+	$(BIN)/python -m pytest $(SPREAD) -m 'not slow'
 
 lint: install
 	$(BIN)/ruff check .

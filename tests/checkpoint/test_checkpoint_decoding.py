@@ -52,6 +52,7 @@ def test_every_matrix_is_the_same_from_both(case):
     assert compiled[0] == matrix.tobytes()
 
 
+@pytest.mark.slow
 @given(st.data(), scaled_matrices())
 @settings(max_examples=150, deadline=None)
 def test_tables_that_follow_scales_are_the_same_to_both(data, case):

@@ -7,6 +7,8 @@ import pytest
 
 from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def corpus(small_world, tmp_path_factory):

@@ -23,6 +23,7 @@ def exported(finished_run, tmp_path_factory):
     return folder / "model.onnx", result.stdout
 
 
+@pytest.mark.slow
 def test_export_says_what_it_wrote_and_how_far_it_is_from_pytorch(exported):
     path, printed = exported
     first, second = printed.splitlines()
@@ -34,6 +35,7 @@ def test_export_says_what_it_wrote_and_how_far_it_is_from_pytorch(exported):
     onnx.checker.check_model(onnx.load(path), full_check=True)
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_the_folder(cli, exported, small_world, tmp_path):
     path, _ = exported
     found = {}
@@ -47,6 +49,7 @@ def test_metrics_are_those_of_the_folder(cli, exported, small_world, tmp_path):
     assert abs(found[path] - found[path.parent]) <= 0.001
 
 
+@pytest.mark.slow
 def test_inspect_counts_the_onnx_file_as_the_folder(cli, exported):
     path, _ = exported
     onnx_file, folder = (json.loads(cli("inspect", model, "--json").out) for model in (path, path.parent))
@@ -57,6 +60,7 @@ def test_inspect_counts_the_onnx_file_as_the_folder(cli, exported):
     assert "encoder sparsity 84.96 %" in cli("inspect", path).out
 
 
+@pytest.mark.slow
 def test_export_of_a_compressed_file_is_the_same_file(cli, exported, finished_run, tmp_path):
     path, _ = exported
     outcome = cli("export", finished_run / "model.pofa", tmp_path / "other.onnx", "--no-verify")
@@ -74,6 +78,7 @@ def test_export_errors(cli, small_world, tmp_path):
     assert not (tmp_path / "x.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_graph_that_answers_otherwise_is_not_written(cli, exported, tmp_path, monkeypatch):
     from pruneofa.export import export_model as stage
     from pruneofa.export.parity import Parity

@@ -8,10 +8,11 @@ from processes import torchrun
 
 from pruneofa.workflow.record import read_record
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("corpus", "teach", "prune", "finetune", "transfer", "quantize", "evaluate", "compress")
 
 
-@pytest.mark.slow
 def test_a_killed_process_is_started_anew_and_the_run_ends_the_same(small_world, tmp_path):
     run = tmp_path / "run"
     script = Path(__file__).with_name("killed_rank.py")
@@ -46,7 +47,6 @@ def test_a_killed_process_is_started_anew_and_the_run_ends_the_same(small_world,
             assert whole.read_bytes() == resumed.read_bytes()
 
 
-@pytest.mark.slow
 def test_errors_and_other_commands_are_told_once(small_world, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "letter").touch()

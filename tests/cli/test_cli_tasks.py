@@ -9,6 +9,7 @@ from pruneofa.recipe.files import shipped_recipes
 from pruneofa.recipe.published import published_rows
 
 
+@pytest.mark.slow
 def test_two_seeds_are_one_command_with_mean_and_spread(cli, small_world, finished_run, tmp_path):
     pair = json.dumps({"name_or_path": str(finished_run / "teach"), "sparse_name_or_path": str(finished_run / "prune")})
     flags = ("--set", f"model={pair}", "--set", "quantize=null", "--set", "finetune.training.max_steps=4")

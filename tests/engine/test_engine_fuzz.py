@@ -27,16 +27,19 @@ def cases(seeds, tmp_path_factory):
     return engine_cases.EngineCases(seeds, tmp_path_factory.mktemp("cases"))
 
 
+@pytest.mark.slow
 def test_cases_end_in_an_answer_or_a_clean_error(cases):
     seen = {"/".join(cases.run(number)[::2]) for number in range(400)}
     families = ("file", "decoder", "arrays", "parts")
     assert seen == {f"{family}/{end}" for family in families for end in ("refused", "computed")}
 
 
+@pytest.mark.slow
 def test_a_case_is_decided_by_its_number(cases):
     assert [cases.run(number) for number in range(1000, 1040)] == [cases.run(number) for number in range(1000, 1040)]
 
 
+@pytest.mark.slow
 def test_a_decoder_that_disagrees_is_a_fault(cases, monkeypatch):
     monkeypatch.setattr(decoder_cases.packed_reference, "decode_packed", lambda *_: np.zeros(1))
     with pytest.raises(AssertionError):

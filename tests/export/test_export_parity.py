@@ -14,6 +14,8 @@ from pruneofa.export.parity import BATCHES, LENGTHS, Parity, measure_parity
 from pruneofa.export.runtime import OnnxModel
 from pruneofa.quantization.qat import prepare_from_state
 
+pytestmark = pytest.mark.slow
+
 # Rounding of float32 sums in another order; values are of size 1.
 FLOAT_BOUND = 1e-5
 # A level next to a tie may be the next one: a step of 1/255 of a range, and few of them. Most often there is none.

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from processes import run_ranks
 from sparsity_models import adamw, assert_masked, backward_and_clip, classifier, ramp
 from torch.nn.parallel import DistributedDataParallel
 
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.sparsity.ranks import MaskMismatchError
+
+pytestmark = pytest.mark.slow
 
 
 def worker(rank: int) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from sparsity_models import classifier, ramp
 from pruneofa.sparsity.budget import prune_count
 from pruneofa.sparsity.pruner import Pruner
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:

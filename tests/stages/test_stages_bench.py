@@ -128,6 +128,7 @@ def test_a_head_that_the_engine_has_not_is_refused(finished_run, tmp_path):
         bench_models.prepare_model(str(tmp_path / "nothing"), (), tmp_path)
 
 
+@pytest.mark.slow
 def test_peers_get_attention_products_in_float_and_files_are_kept(finished_run, tmp_path):
     onnx = pytest.importorskip("onnx")
     path = str(finished_run / "quantize")

@@ -49,6 +49,7 @@ def small(name: str, words: int) -> Any:
     return BertConfig(vocab_size=words, max_position_embeddings=32, **sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "batching"), [("bert-large", "packed"), ("distilbert", "bucketed")])
 def test_every_stage_takes_steps(name: str, batching: str, small_world: Any, tmp_path: Path) -> None:
     model = Path(shutil.copytree(small_world.model, tmp_path / "model"))

@@ -112,6 +112,7 @@ def test_next_sentence_loss_is_logged_as_a_part_of_the_task(trained: dict[str, A
         assert entry["loss"] == pytest.approx(0.5 * (entry["loss/task"] + entry["loss/distillation"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_packed_and_padded_runs_see_the_same_pairs(trained: dict[str, Any], small_world: Any, tmp_path: Path) -> None:
     """Without dropout the two are one run, but for rounding."""
     folder, results = trained["folder"], []

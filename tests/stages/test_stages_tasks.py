@@ -73,6 +73,7 @@ def questions(small_world, finished_run, tmp_path_factory):
     return recipe, folder / "run"
 
 
+@pytest.mark.slow
 def test_questions_go_all_the_way(questions):
     recipe, run = questions
     assert recipe.corpus is recipe.teach is recipe.prune is None
@@ -96,6 +97,7 @@ def test_questions_go_all_the_way(questions):
     assert lengths == {"finetune": 24, "transfer": 24, "quantize": 24}
 
 
+@pytest.mark.slow
 def test_answers_stand_in_their_context_and_score_as_reported(questions):
     _, run = questions
     document = json.loads((run / "evaluate" / "predictions-task_teacher.json").read_text())
@@ -113,6 +115,7 @@ def test_answers_stand_in_their_context_and_score_as_reported(questions):
     assert document["metrics"]["f1"] == pytest.approx(np.mean([entry["f1"] for entry in document["examples"]]))
 
 
+@pytest.mark.slow
 def test_the_teachers_answers_are_computed_once_and_are_its_own(questions):
     recipe, run = questions
     _, teacher, data = load_task_model(str(run / "finetune"), recipe.task, head_is_trained=True)
@@ -130,6 +133,7 @@ def test_the_teachers_answers_are_computed_once_and_are_its_own(questions):
     assert set(validation) == {"loss", "exact_match", "f1"}
 
 
+@pytest.mark.slow
 def test_evaluating_again_gives_the_same_files(questions, tmp_path):
     recipe, run = questions
     for name in ("a", "b"):
@@ -142,6 +146,7 @@ def test_evaluating_again_gives_the_same_files(questions, tmp_path):
         assert entry["first"] != entry["second"] and entry["question"] == "this one is great"
 
 
+@pytest.mark.slow
 def test_the_engine_finds_the_answers_that_pytorch_finds(questions, tmp_path):
     recipe, run = questions
     found = evaluate_model(str(run / "model.pofa"), recipe.task, engine=True)
@@ -156,6 +161,7 @@ def test_the_engine_finds_the_answers_that_pytorch_finds(questions, tmp_path):
         evaluate_model(str(onnx_file), recipe.task, engine=True)
 
 
+@pytest.mark.slow
 def test_questions_without_an_answer(questions, tmp_path):
     _, run = questions
     source = squad_file(tmp_path / "dev.json", 9, 3, unanswerable=True)
@@ -166,6 +172,7 @@ def test_questions_without_an_answer(questions, tmp_path):
     assert metrics["exact_match"] == pytest.approx(3 / 9)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_kind_is_refused(questions, finished_run, small_world):
     recipe, run = questions
     own = TaskConfig(
@@ -222,6 +229,7 @@ def graded(small_world, finished_run, tmp_path_factory):
     return recipe, folder / "run"
 
 
+@pytest.mark.slow
 def test_a_regression_goes_all_the_way(graded):
     _, run = graded
     metrics = json.loads((run / "evaluate" / "metrics.json").read_text())["models"]
@@ -239,6 +247,7 @@ def test_a_regression_goes_all_the_way(graded):
     assert compared[0].counts == {} and compared[0].disagreements
 
 
+@pytest.mark.slow
 def test_the_teacher_is_the_best_seed_on_what_is_held_out(graded):
     _, run = graded
     results = read_record(run / "finetune").results
@@ -254,6 +263,7 @@ def test_the_teacher_is_the_best_seed_on_what_is_held_out(graded):
     assert not (run / "finetune" / ".stage" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_seeds_go_on_where_they_were_broken_off(graded, tmp_path, monkeypatch, caplog):
     from pruneofa.stages import finetune
 

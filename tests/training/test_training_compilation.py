@@ -12,6 +12,8 @@ from pruneofa.training import session
 from pruneofa.training.compilation import compiled_layers
 from pruneofa.training.run import Examples, TrainingRun
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def forget_compilations() -> Any:

@@ -15,6 +15,8 @@ from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.training.trainer.distributed import batch_size_of_run
 from pruneofa.training.trainer.fsdp import stand_in
 
+pytestmark = pytest.mark.slow
+
 RANKS = 2
 # A key's bias changes nothing: its gradient is rounding, which Adam makes into steps of some size.
 WITHOUT_EFFECT = ("attention.self.key.bias",)

@@ -80,6 +80,7 @@ def test_resumed_run_tells_the_documents_of_its_batch(workers: int, tmp_path: Pa
     assert f"the loss is nan on documents {', '.join(map(str, expected))}; " in str(again.value)
 
 
+@pytest.mark.slow
 def test_gradient_tells_all_batches_of_the_step_and_leaves_the_weights(tmp_path: Path) -> None:
     for max_grad_norm in (1.0, 0.0):
         training = QUIET.model_copy(update={"max_grad_norm": max_grad_norm})

@@ -10,10 +10,11 @@ import pytest
 
 import pruneofa
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "endurance.py"
 
 
-@pytest.mark.slow
 def test_runs_killed_at_random_moments_end_as_if_they_had_not_been(small_world, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(pruneofa.__file__).parents[1]), "CUDA_VISIBLE_DEVICES": ""}
     flags = {

@@ -16,6 +16,8 @@ from training_runs import STEPS, TRAINING, Wrapped, folders, make_trainer, outco
 
 import pruneofa
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:

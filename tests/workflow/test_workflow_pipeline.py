@@ -147,6 +147,7 @@ class PowerCutError(Exception):
     """What the test breaks a stage off with."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "step"), [("prune", 5), ("quantize", 3)])
 def test_an_interrupted_stage_continues_and_ends_the_same(
     finished_run, run_copy, small_world, caplog, monkeypatch, stage, step

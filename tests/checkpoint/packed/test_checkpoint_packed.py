@@ -97,6 +97,7 @@ def test_every_matrix_comes_back_bit_for_bit(case):
     round_trip(*case)
 
 
+@pytest.mark.slow
 @given(scaled_matrices())
 @settings(max_examples=60, deadline=None)
 def test_every_matrix_with_scales_comes_back_and_takes_no_more_for_them(case):

@@ -31,6 +31,7 @@ def test_both_values_are_scikit_learns(seed, classes, count, metric):
     assert found.difference == found.second - found.first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "classes", "measure"),
     [

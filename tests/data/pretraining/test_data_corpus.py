@@ -102,6 +102,7 @@ def test_the_columns_and_the_documents_of_each_example(form, source, bert_tokeni
         assert sides == {name == "validation"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["blocks", "pairs"])
 def test_the_files_are_the_same_for_any_number_of_processes(form, source, bert_tokenizer, tmp_path):
     config = CorpusConfig(source=source, form=form, max_length=32, shard_characters=5000)
@@ -185,6 +186,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_build_of_two_processes_killed_and_resumed_ends_the_same(write, bert_tokenizer, tmp_path):
     random = np.random.default_rng(5)
     texts = [" ".join(sentence(random) for _ in range(20)) for _ in range(500)]

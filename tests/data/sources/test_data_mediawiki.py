@@ -54,6 +54,7 @@ def test_a_multistream_dump_is_one_file(write):
     assert [row["title"] for row in read_rows(path)] == ["A", "B"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pages(write):
     path = write("a.xml", dump(*(page(f"Page {i}", "text " * 20) for i in range(20_000))))
     rows = read_rows(path)
