@@ -7,6 +7,7 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <stdexcept>
@@ -191,6 +192,24 @@ const int32_t* checked(const std::optional<Vector<int32_t>>& numbers, std::size_
   return numbers->data();
 }
 
+// Lets Python's signal handlers run now and then during a long call; Ctrl-C would else wait for its end.
+class Signals {
+ public:
+  // Whether a handler raised; its exception is then this thread's.
+  bool operator()() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_) return false;
+    const nb::gil_scoped_acquire locked;
+    const bool raised = PyErr_CheckSignals() != 0;
+    next_ = std::chrono::steady_clock::now() + kInterval;
+    return raised;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kInterval{50};
+  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + kInterval;
+};
+
 nb::tuple run(const Model& model, const Vector<int32_t>& ids, const Vector<int64_t>& offsets,
               const Vector<int32_t>& positions, const Vector<int32_t>& order,
               const std::optional<Vector<int32_t>>& types, bool hidden, bool logits) {
@@ -206,10 +225,12 @@ nb::tuple run(const Model& model, const Vector<int32_t>& ids, const Vector<int64
   if (logits && model.parts().head_kind == HeadKind::kNone) throw std::invalid_argument("this model has no head");
   const FloatArray states = new_array(hidden ? tokens : 0, model.parts().hidden);
   const FloatArray answers = new_array(!logits ? 0 : every ? tokens : batch.count, model.labels());
+  bool is_done = false;
   {
     const nb::gil_scoped_release unlocked;
-    model.run(batch, Results{hidden ? states.data() : nullptr, logits ? answers.data() : nullptr});
+    is_done = model.run(batch, Results{hidden ? states.data() : nullptr, logits ? answers.data() : nullptr}, Signals());
   }
+  if (!is_done) throw nb::python_error();
   return nb::make_tuple(hidden ? nb::cast(states) : nb::none(), logits ? nb::cast(answers) : nb::none());
 }
 

@@ -1,13 +1,17 @@
 #include "encoder/model.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
 #include "encoder/plan.hpp"
 #include "encoder/unit.hpp"
 #include "encoder/workspace.hpp"
+#include "threads/default_floats.hpp"
+#include "threads/team.hpp"
 
 namespace pruneofa {
 namespace {
@@ -80,8 +84,42 @@ std::size_t checked_threads(std::size_t threads) {
 
 }  // namespace
 
+// Threads, and the memory that calls compute in.
+struct Model::Crew {
+  explicit Crew(std::size_t workers) : team(workers) {}
+
+  std::unique_ptr<Workspace> take_workspace() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (workspaces.empty()) return std::make_unique<Workspace>();
+    std::unique_ptr<Workspace> workspace = std::move(workspaces.back());
+    workspaces.pop_back();
+    return workspace;
+  }
+
+  void give_back(std::unique_ptr<Workspace> workspace) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    workspaces.push_back(std::move(workspace));
+  }
+
+  std::size_t bytes() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    std::size_t total = 0;
+    for (const std::unique_ptr<Workspace>& workspace : workspaces) total += workspace->bytes();
+    return total;
+  }
+
+  Team team;
+
+ private:
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Workspace>> workspaces;
+};
+
 Model::Model(Parts parts, const Kernels& kernels, std::size_t threads)
-    : parts_(std::move(parts)), kernels_(kernels), team_(checked_threads(threads)) {
+    : parts_(std::move(parts)),
+      kernels_(kernels),
+      crew_([workers = checked_threads(threads)] { return std::make_unique<Crew>(workers); }),
+      threads_(crew_.get().team.workers()) {
   check_parts(parts_);
   for (const LayerParts& layer : parts_.layers) plans_.emplace_back(parts_, layer);
   for (const HeadStep& step : parts_.head) {
@@ -111,49 +149,43 @@ void Model::check_batch(const Batch& batch) const {
   check(batch.order, parts_.max_tokens, "order");
 }
 
-void Model::run(const Batch& batch, const Results& results) const {
-  if (batch.count == 0) return;
+bool Model::run(const Batch& batch, const Results& results, const Stop& stop) const {
+  if (batch.count == 0) return true;
   check_batch(batch);
   const std::vector<Unit> units = make_units(batch);
   std::size_t panels = 0;
   for (const Unit& unit : units) panels = std::max<std::size_t>(panels, unit.panels());
+  Crew& crew = crew_.get();
+  Team& team = crew.team;
   struct Acquired {
     Team& team;
     const bool yes;
     ~Acquired() {
       if (yes) team.release();
     }
-  } acquired{team_, team_.try_acquire()};
-  const std::size_t workers = acquired.yes ? team_.workers() : 1;
+  } acquired{team, team.try_acquire()};
+  const DefaultFloats floats;
+  const std::size_t workers = acquired.yes ? team.workers() : 1;
   // Whole units side by side, as many as come out even; each of the rest is split over all workers.
   const std::size_t side_by_side = workers == 1 ? 0 : units.size() / workers * workers;
-  std::unique_ptr<Workspace> workspace = take_workspace();
+  std::unique_ptr<Workspace> workspace = crew.take_workspace();
   workspace->make_room(*this, plans_, head_plans_, panels, side_by_side == 0 ? 1 : workers, workers);
+  std::atomic<bool> stopped{false};
   const auto run_unit = [&](const Unit& unit, std::size_t worker, Loop loop) {
+    if (worker == 0 && stop && !stopped.load(std::memory_order_relaxed) && stop()) stopped = true;
+    if (stopped.load(std::memory_order_relaxed)) return;
     UnitRun(*this, plans_, head_plans_, batch, unit, workspace->activations[worker], workspace->scratch, loop)
         .run(results);
   };
   if (side_by_side > 0) {
-    const Loop shared(team_);
+    const Loop shared(team);
     shared(side_by_side, [&](std::size_t item, std::size_t worker) { run_unit(units[item], worker, Loop(worker)); });
   }
   for (std::size_t i = side_by_side; i < units.size(); ++i) {
-    run_unit(units[i], 0, acquired.yes ? Loop(team_) : Loop(std::size_t{0}));
+    run_unit(units[i], 0, acquired.yes ? Loop(team) : Loop(std::size_t{0}));
   }
-  give_back(std::move(workspace));
-}
-
-std::unique_ptr<Workspace> Model::take_workspace() const {
-  const std::lock_guard<std::mutex> lock(workspaces_mutex_);
-  if (workspaces_.empty()) return std::make_unique<Workspace>();
-  std::unique_ptr<Workspace> workspace = std::move(workspaces_.back());
-  workspaces_.pop_back();
-  return workspace;
-}
-
-void Model::give_back(std::unique_ptr<Workspace> workspace) const {
-  const std::lock_guard<std::mutex> lock(workspaces_mutex_);
-  workspaces_.push_back(std::move(workspace));
+  crew.give_back(std::move(workspace));
+  return !stopped;
 }
 
 std::size_t Model::weight_bytes() const {
@@ -169,11 +201,6 @@ std::size_t Model::weight_bytes() const {
   return total;
 }
 
-std::size_t Model::workspace_bytes() const {
-  const std::lock_guard<std::mutex> lock(workspaces_mutex_);
-  std::size_t total = 0;
-  for (const std::unique_ptr<Workspace>& workspace : workspaces_) total += workspace->bytes();
-  return total;
-}
+std::size_t Model::workspace_bytes() const { return crew_.get().bytes(); }
 
 }  // namespace pruneofa

@@ -3,13 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/buffer.hpp"
 #include "kernels/kernels.hpp"
+#include "threads/per_process.hpp"
 #include "threads/team.hpp"
 #include "weights/embedding.hpp"
 #include "weights/linear.hpp"
@@ -74,19 +75,24 @@ class LayerPlan;
 struct HeadPlan;
 class Loop;
 
-// Safe to be run from several threads at once: each call has its own workspace.
+// Whether a call shall end early. Asked on the calling thread, between units of work.
+using Stop = std::function<bool()>;
+
+// Safe to be run from several threads at once: each call has its own workspace. Works in forks of the process that made
+// it too, with as many threads.
 class Model {
  public:
-  // `threads` cores at most for one call. Throws std::invalid_argument where parts do not fit together.
+  // `threads` cores at most for one call; fewer where the system gives no more threads. Throws std::invalid_argument where parts do not fit together.
   Model(Parts parts, const Kernels& kernels, std::size_t threads);
   ~Model();
 
-  // Throws std::invalid_argument for a number that is out of range, std::bad_alloc where memory is short.
-  void run(const Batch& batch, const Results& results) const;
+  // False where `stop` ended it; the results are then incomplete. Throws std::invalid_argument for a number that is out
+  // of range, std::bad_alloc where memory is short.
+  bool run(const Batch& batch, const Results& results, const Stop& stop = {}) const;
 
   const Parts& parts() const { return parts_; }
   const Kernels& kernels() const { return kernels_; }
-  std::size_t threads() const { return team_.workers(); }
+  std::size_t threads() const { return threads_; }
   std::size_t labels() const { return parts_.head.empty() ? 0 : parts_.head.back().linear.rows(); }
   std::size_t weight_bytes() const;
   std::size_t workspace_bytes() const;
@@ -94,17 +100,16 @@ class Model {
  private:
   friend class UnitRun;
 
+  struct Crew;
+
   void check_batch(const Batch& batch) const;
-  std::unique_ptr<Workspace> take_workspace() const;
-  void give_back(std::unique_ptr<Workspace> workspace) const;
 
   Parts parts_;
   const Kernels& kernels_;
   std::vector<LayerPlan> plans_;
   std::vector<HeadPlan> head_plans_;
-  mutable Team team_;
-  mutable std::mutex workspaces_mutex_;
-  mutable std::vector<std::unique_ptr<Workspace>> workspaces_;
+  mutable PerProcess<Crew> crew_;
+  std::size_t threads_;
 };
 
 }  // namespace pruneofa

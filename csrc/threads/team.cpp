@@ -1,8 +1,9 @@
 #include "threads/team.hpp"
 
-#include <unistd.h>
-
 #include <chrono>
+#include <exception>
+
+#include "threads/default_floats.hpp"
 
 namespace pruneofa {
 namespace {
@@ -20,36 +21,27 @@ constexpr std::chrono::microseconds kYieldTime{200};  // then let others run, th
 
 }  // namespace
 
-Team::Team(std::size_t workers) : workers_(workers), process_(getpid()) {
+Team::Team(std::size_t workers) {
   threads_.reserve(workers - 1);
   try {
     for (std::size_t worker = 1; worker < workers; ++worker) {
       threads_.emplace_back([this, worker] { help(worker); });
     }
-  } catch (...) {
-    close();
-    throw;
+  } catch (const std::exception&) {
+    // The system gives no more threads (a container's limit of processes): fewer do the work.
   }
 }
 
-Team::~Team() { close(); }
-
-void Team::close() {
-  if (getpid() != process_) {
-    // The threads stayed behind in the parent; there is nothing to join.
-    for (std::thread& thread : threads_) thread.detach();
-    return;
-  }
+Team::~Team() {
   ending_.store(true, std::memory_order_seq_cst);
   doorbell_.fetch_add(1, std::memory_order_seq_cst);
   doorbell_.notify_all();
   for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
 }
 
-bool Team::try_acquire() { return workers_ > 1 && getpid() == process_ && owner_.try_lock(); }
+bool Team::try_acquire() { return workers() > 1 && !is_taken_.exchange(true, std::memory_order_acquire); }
 
-void Team::release() { owner_.unlock(); }
+void Team::release() { is_taken_.store(false, std::memory_order_release); }
 
 void Team::run(std::size_t count, LoopBody body, void* context) {
   // The loop before is closed and nobody is at it, so its fields may change.
@@ -84,6 +76,7 @@ void Team::work(std::size_t worker) {
 }
 
 void Team::help(std::size_t worker) {
+  const DefaultFloats floats;  // a thread begins with the modes of the one that made it
   uint64_t last = 0, state = 0;
   while (await_loop(last, state)) {
     last = state >> kLoopShift;

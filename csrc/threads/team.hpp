@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -19,19 +18,19 @@ using LoopBody = void (*)(void* context, std::size_t item, std::size_t worker);
 
 // Helpers join a loop if they are awake in time; the caller never waits for one that has not begun. So a helper that
 // the system has put aside delays nothing but the item it is at. Between loops helpers look out for the next one for a
-// short while, giving way to other threads, and then sleep.
+// short while, giving way to other threads, and then sleep. A team is of the process that made it; see PerProcess.
 class Team {
  public:
-  // `workers` threads in all, the caller among them.
+  // `workers` threads in all, the caller among them; fewer where the system gives no more.
   explicit Team(std::size_t workers);
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
-  std::size_t workers() const { return workers_; }
+  std::size_t workers() const { return threads_.size() + 1; }
 
-  // Reserve the helpers for the calling thread; false where another thread has them, or where this process is a fork
-  // of the one that made them. Each success must be followed by `release`.
+  // Reserve the helpers for the calling thread; false where another thread has them, or where there are none. Each
+  // success must be followed by `release`.
   bool try_acquire();
   void release();
 
@@ -48,11 +47,8 @@ class Team {
   void help(std::size_t worker);
   bool await_loop(uint64_t last, uint64_t& state);
   void work(std::size_t worker);
-  void close();
 
-  const std::size_t workers_;
-  const int64_t process_;
-  std::mutex owner_;
+  std::atomic<bool> is_taken_{false};
   LoopBody body_ = nullptr;
   void* context_ = nullptr;
   std::size_t count_ = 0;
