@@ -26,8 +26,8 @@ from typing import Any
 from provenance import provenance
 
 from pruneofa.atomic import write_json
+from pruneofa.cores import usable_cores
 from pruneofa.data.sources.packaged import resolve_model
-from pruneofa.machine import usable_cores
 
 FILES = ("train.jsonl.xz", "train_2.jsonl.xz")
 FORMS = ("blocks", "pairs", "sentences")

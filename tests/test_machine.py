@@ -35,6 +35,5 @@ def test_only_installed_packages_are_listed(monkeypatch):
 
 
 def test_this_machine_has_a_core_and_memory():
-    assert machine.usable_cores() >= 1
     memory = machine.memory_bytes()
     assert memory is None or memory > 2**26

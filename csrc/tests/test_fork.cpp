@@ -41,7 +41,7 @@ bool holds_in_a_fork(Body&& body) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-std::size_t threads_of_this_process() {
+[[maybe_unused]] std::size_t threads_of_this_process() {
   std::size_t count = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) ++count;
   return count;

@@ -141,12 +141,13 @@ def test_recipes_lists_prints_and_copies(cli, tmp_path):
 
 
 def test_doctor_tells_what_there_is(cli):
-    outcome = cli("doctor", "--json")
+    outcome = cli("doctor", "--torch", "--json")
     assert outcome.code == 0
     facts = json.loads(outcome.out)
     assert facts["torch"] == torch.__version__
+    assert facts["torch threads"] == str(torch.get_num_threads())
     assert facts["precision"] in ("bfloat16", "float32")
-    assert {"processor", "cores", "memory", "instruction sets", "device", "threads", "pruneofa"} <= set(facts)
+    assert {"processor", "cores", "memory", "instruction sets", "device", "engine threads", "pruneofa"} <= set(facts)
     for name, value in facts.items():
         assert re.search(rf"^{re.escape(name)}: {re.escape(value)}$", cli("doctor").out, re.MULTILINE)
         break

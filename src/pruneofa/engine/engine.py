@@ -1,16 +1,18 @@
 """`Engine`: a compressed encoder, ready to answer."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pruneofa.cores import default_threads
 from pruneofa.engine.answers import Answer, best_span, chosen_answer
 from pruneofa.engine.batch import ragged_batch
 from pruneofa.engine.entities import Aggregation, Entity, entities
-from pruneofa.engine.loader import LoadedModel, Precision, default_threads, load_model
+from pruneofa.engine.loader import LoadedModel, Precision, load_model
 from pruneofa.engine.results import Classification, Output, classification, label_names
 from pruneofa.engine.sentences import SentenceRules, pooled
 from pruneofa.engine.source import ModelSource, open_source
@@ -30,6 +32,9 @@ _TEXTS_AT_ONCE = 256
 class Engine:
     """An encoder with its head, run on the CPU. Made by `Engine.load`; may be used from several threads at once.
 
+    It works in forks with all its threads. Pickled, it carries its path and how it was loaded; the process that
+    unpickles it loads the model there, with its own default of threads where none was given.
+
     Attributes:
         path: Where it was loaded from.
         task: "classify", "answer", "label_tokens", or None for an encoder without such a head.
@@ -48,6 +53,7 @@ class Engine:
         self._native = loaded.native
         self._tokenizer: TextTokenizer | None = None
         self._sentences: SentenceRules | None = None
+        self._loading: dict[str, Any] = {}
         self.path: Path = source.path
         self.task = loaded.head.task
         self.kernel = str(loaded.native.kernel)
@@ -70,7 +76,8 @@ class Engine:
 
         Args:
             path: A `.pofa` file, or a model folder as transformers saves it.
-            threads: Cores that one call uses at most; None: all that this process may use.
+            threads: Cores that one call uses at most, 1 to 256; None: what the environment variable
+                PRUNEOFA_NUM_THREADS says, else the physical cores that affinity and a container's CPU quota leave.
             kernel: Name of a kernel set (`pruneofa doctor` lists them); None: what the environment variable
                 PRUNEOFA_KERNEL says, else the best that this machine supports.
             precision: What float weights compute in, where the kernels have it: "float32" or "bfloat16", which is
@@ -83,7 +90,14 @@ class Engine:
             EngineError: The engine's compiled part is missing.
         """
         source = open_source(path)
-        return cls(source, load_model(source, default_threads() if threads is None else threads, kernel, precision))
+        engine = cls(source, load_model(source, default_threads() if threads is None else threads, kernel, precision))
+        # The folder that a path counts from may change.
+        engine._loading = {"path": Path(path).absolute(), "threads": threads, "kernel": kernel, "precision": precision}
+        return engine
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By path and settings."""
+        return partial(Engine.load, **self._loading), ()
 
     @property
     def workspace_bytes(self) -> int:

@@ -1,6 +1,5 @@
 """From a saved model to the compiled one: every tensor is looked up, checked, packed and let go."""
 
-import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruneofa.architectures.families import Family
+from pruneofa.cores import MOST_THREADS, usable_cores
 from pruneofa.engine.architecture import Dimensions, Head, dimensions_of, engine_family, head_of
 from pruneofa.engine.grids import QuantizedGrids, read_grids
 from pruneofa.engine.native import active_kernel, has_bfloat16
@@ -18,7 +18,7 @@ from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.folder.files import CONFIG_NAME, MODULES_NAME, read_object
 from pruneofa.native import native_module
 
-__all__ = ["LoadedModel", "Precision", "default_threads", "load_model", "read_config"]
+__all__ = ["LoadedModel", "Precision", "load_model", "read_config"]
 
 QUANTIZATION_NAME = "quantization.safetensors"
 MAX_TOKENS = 2**15
@@ -49,11 +49,6 @@ class LoadedModel:
     vocabulary: int
 
 
-def default_threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def read_config(source: ModelSource) -> dict[str, Any]:
     """The model's `config.json`.
 
@@ -81,8 +76,8 @@ def load_model(
         CheckpointError: A tensor is missing or has a wrong shape, or the engine does not run this kind of model.
         ConfigurationError: Threads, kernel or precision are out of range.
     """
-    if type(threads) is not int or not 1 <= threads <= 256:
-        raise ConfigurationError(f"threads is {threads!r}, allowed is a whole number from 1 to 256")
+    if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
+        raise ConfigurationError(f"threads is {threads!r}, allowed is a whole number from 1 to {MOST_THREADS}")
     if precision not in (None, "float32", "bfloat16"):
         raise ConfigurationError(f"precision is {precision!r:.40}, allowed are 'float32', 'bfloat16' and None")
     if precision is None:
@@ -116,7 +111,7 @@ class _Loader:
 
     def load(self, threads: int) -> LoadedModel:
         # Reading, hashing, decoding and packing all let go of the interpreter's lock, so threads share them.
-        with ThreadPoolExecutor(min(threads, default_threads())) as pool:
+        with ThreadPoolExecutor(min(threads, usable_cores())) as pool:
             try:
                 return self._load(threads, pool)
             except BaseException:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruneofa.atomic import replacing_folder, write_json
+from pruneofa.cores import usable_cores
 from pruneofa.data.pretraining.building.config import CorpusConfig
 from pruneofa.data.pretraining.building.documents import read_batches
 from pruneofa.data.pretraining.building.example_shards import (
@@ -39,7 +40,6 @@ from pruneofa.data.sources.files import row_extension
 from pruneofa.data.sources.reading import describe_source
 from pruneofa.data.sources.wikitext import wikitext_facts
 from pruneofa.data.tokenization import check_max_length, frame_tokens, pair_frame, tokenizer_hash, tokenizer_rules
-from pruneofa.machine import usable_cores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
