@@ -248,3 +248,58 @@ def test_command_line_refuses_what_contradicts_itself(cli: Any, finished_run: Pa
     assert done.code == 2 and "--max_steps: nothing is trained with --calibrate" in done.err
     done = cli("quantize", *common, "--calibrate", "0", "--calibration_file", "x.txt")
     assert done.code == 2 and "--calibrate" in done.err
+
+
+def with_outliers(model: Any) -> None:
+    """Some channels become ten thousand times as large, and what reads them as much smaller: the same function."""
+    norm, reader = model.bert.encoder.layer[-1].output.LayerNorm, model.bert.pooler.dense
+    with torch.no_grad():
+        for values in (norm.weight, norm.bias):
+            values[::8] *= 1e4
+        reader.weight[:, ::8] /= 1e4
+
+
+def test_what_quantization_costs_is_told_and_recorded(
+    finished_run: Path, small_world: Any, tmp_path: Path, caplog: Any
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(finished_run / "finetune")
+    tokenizer = AutoTokenizer.from_pretrained(finished_run / "finetune")
+    texts = [line.split(",")[0] for line in small_world.train.read_text().splitlines()[1:]]
+    with torch.no_grad():  # both labels are given
+        model.classifier.weight.mul_(100.0)
+        logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+        model.classifier.bias.sub_(logits.median(0).values)
+    for name in ("usual", "outliers"):
+        if name == "outliers":
+            with_outliers(model)
+        model.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    costs = {}
+    for name in ("usual", "outliers"):
+        caplog.clear()
+        output = tmp_path / f"{name}-int8"
+        output.mkdir()
+        with caplog.at_level("WARNING", logger="pruneofa"):
+            results = quantize.run(recipe_of(small_world, CALIBRATED), {"task_model": str(tmp_path / name)}, output)
+        summary = results["quantization"]
+        costs[name] = summary["cost"]
+        assert summary["text"].endswith(summary["cost"]["text"])
+        assert summary["cost"]["examples"] == 20
+        told = [message for message in caplog.messages if message.startswith("QUANTIZATION CHANGES WHAT THE MODEL")]
+        assert len(told) == (summary["cost"]["agreement"] < 0.95)
+    assert costs["outliers"]["agreement"] < 0.95
+    assert costs["outliers"]["largest_change"] > 10 * costs["usual"]["largest_change"]
+
+
+def test_what_training_with_rounding_costs_is_told_too(
+    finished_run: Path, small_world: Any, tmp_path: Path, cli: Any
+) -> None:
+    common = ("--model_name_or_path", finished_run / "transfer", "--train_file", small_world.train)
+    outcome = cli(
+        *("quantize", *common, "--validation_file", small_world.evaluation, "--output_dir", tmp_path / "int8"),
+        *("--max_length", 16, "--max_steps", 2, "--set", "quantize.distillation=null"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert "int8 gives the float model's label to" in outcome.out
+    record = json.loads((tmp_path / "int8" / ".stage" / "record.json").read_text())
+    assert record["results"]["quantization"]["cost"]["examples"] == 48

@@ -4,7 +4,7 @@ The cost is the Kullback-Leibler divergence of the float model's answers from th
 examples in nats; it needs no labels. With class labels there is the change of the task's own loss as well.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,23 +12,13 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
 from pruneofa.errors import ConfigurationError
+from pruneofa.quantization.answers import Answer, Batch, answers_of, divergence_between
 from pruneofa.quantization.attention import AttentionProducts, attention_modules
 from pruneofa.quantization.embedding import QATEmbedding
 from pruneofa.quantization.linear import QATLinear
 from pruneofa.quantization.qat import enable_fake_quantization, quantized_embeddings, quantized_linears
 
-__all__ = ["Answer", "Batch", "LayerSensitivity", "answers_of", "divergence_between", "measure_sensitivity"]
-
-Batch = Mapping[str, Tensor]
-"""Keyword arguments of a model's forward, and targets."""
-
-Answer = tuple[Tensor, ...]
-"""What a model says to a batch: [examples, classes], or start and end positions."""
-
-_SPAN_HEADS = ("start_logits", "end_logits")
-# A logit whose probability is zero, and whose logarithm is still finite.
-_IMPOSSIBLE = -1e4
-_TARGETS = ("labels", "start_positions", "end_positions")
+__all__ = ["LayerSensitivity", "measure_sensitivity"]
 
 
 @dataclass(frozen=True)
@@ -128,24 +118,6 @@ def _switch(part: _Part, *, weight: bool, activations: bool) -> None:
         part.quantizes = activations
 
 
-def answers_of(model: nn.Module, batches: Sequence[Batch]) -> list[Answer]:
-    """What the model says to each batch: one or more tensors [examples, classes], float64 on the CPU.
-
-    A place that is padding can't be where an answer starts or ends.
-    """
-    device = next(model.parameters()).device
-    answers: list[Answer] = []
-    for batch in batches:
-        output = model(**{name: value.to(device) for name, value in batch.items() if name not in _TARGETS})
-        heads = _SPAN_HEADS if hasattr(output, _SPAN_HEADS[0]) else ("logits",)
-        answer = tuple(getattr(output, head).double().cpu() for head in heads)
-        if heads == _SPAN_HEADS and "attention_mask" in batch:
-            padding = batch["attention_mask"].cpu() == 0
-            answer = tuple(places.masked_fill(padding, _IMPOSSIBLE) for places in answer)
-        answers.append(answer)
-    return answers
-
-
 def _compared(
     name: str,
     kind: str,
@@ -183,18 +155,3 @@ def _task_loss(answers: list[Answer], batches: Sequence[Batch]) -> float | None:
         for answer, batch in zip(answers, batches, strict=True)
     ]
     return float(torch.stack(losses).sum())
-
-
-def divergence_between(reference: list[Answer], other: list[Answer]) -> float:
-    """Sum over the examples of KL(reference || other) in nats, start and end added; rounding can't make it negative.
-
-    A single output is a regression: half the squared difference, the divergence of Gaussians of variance 1.
-    """
-    total = 0.0
-    for answer, against in zip(reference, other, strict=True):
-        for before, after in zip(answer, against, strict=True):
-            if before.shape[1] == 1:
-                total += float((before - after).square().sum()) / 2
-            else:
-                total += float(F.kl_div(after.log_softmax(1), before.log_softmax(1), log_target=True, reduction="sum"))
-    return max(0.0, total)

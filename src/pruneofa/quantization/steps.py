@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pruneofa.errors import ConfigurationError
+from pruneofa.quantization.answers import Batch, answers_of, divergence_between
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.grid import WeightGrid
-from pruneofa.quantization.sensitivity import Batch, answers_of, divergence_between
 from pruneofa.quantization.weights import fake_quantize_weight, integer_weight, weight_scale
 
 __all__ = ["STEPS", "choose_steps", "position_bits", "step_costs", "value_bits"]

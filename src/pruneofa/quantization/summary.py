@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pruneofa.quantization.answers import QuantizationCost
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import QuantizedState
 
@@ -10,17 +11,20 @@ __all__ = ["describe_config", "summarize"]
 _RANGES = {"moving_average": "moving average", "minmax": "minimum and maximum", "mse": "smallest squared error"}
 
 
-def summarize(state: QuantizedState, method: str) -> dict[str, Any]:
+def summarize(state: QuantizedState, method: str, cost: QuantizationCost | None = None) -> dict[str, Any]:
     """Facts of a converted model as JSON values.
 
     Args:
         state: What `convert` returned.
         method: How it came to be, e.g. `calibration on 256 texts`.
+        cost: Its answers beside those of the float model, where they were compared.
     """
     kept = [p.weight_kept_zeros.numel() for p in state.modules.values() if p.weight_kept_zeros is not None]
     text = f"{method}; {describe_config(state.config)}; {len(state.modules)} Linear layers"
     if state.embeddings:
         text += f", {len(state.embeddings)} embedding tables"
+    if cost is not None:
+        text += f"; {cost.text}"
     return {
         "method": method,
         "text": text,
@@ -30,6 +34,7 @@ def summarize(state: QuantizedState, method: str) -> dict[str, Any]:
         "attention_products": state.config.attention_products,
         "kept_weights_at_zero": sum(kept),
         "config": state.config.model_dump(mode="json"),
+        **({} if cost is None else {"cost": cost.as_dict()}),
     }
 
 

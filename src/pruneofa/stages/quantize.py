@@ -1,8 +1,10 @@
 """Stage `quantize`: a sparse task model to int8, by training with rounding or by calibration alone."""
 
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pruneofa.architectures.linears import encoder_linears
 from pruneofa.architectures.matching import match_modules
@@ -19,6 +21,16 @@ from pruneofa.training.run import TrainingRun
 from pruneofa.training.sections import QuantizeSection
 from pruneofa.training.tasks import load_task_model, train_on_task, validation_metrics
 
+if TYPE_CHECKING:
+    from pruneofa.quantization.answers import QuantizationCost
+
+logger = logging.getLogger(__name__)
+
+# Share of changed answers (or lacking correlation) from which a warning is due. Training changes some that rounding
+# does not.
+_CHANGED_BY_ROUNDING = 0.05
+_CHANGED_BY_TRAINING = 0.1
+
 
 def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
     """Leave `inputs["task_model"]` on its int8 grid, as `recipe.quantize.method` says (PruneOFA, section 4)."""
@@ -32,6 +44,7 @@ def _trained(recipe: Recipe, section: QuantizeSection, inputs: Mapping[str, str]
     """Quantization-aware training, zeros locked, teacher on."""
     from transformers import set_seed
 
+    from pruneofa.quantization.answers import float_answers
     from pruneofa.quantization.calibration import calibrate
     from pruneofa.quantization.qat import convert, prepare_qat
 
@@ -39,6 +52,8 @@ def _trained(recipe: Recipe, section: QuantizeSection, inputs: Mapping[str, str]
     set_seed(recipe.seed)
     tokenizer, model, data = load_task_model(inputs["task_model"], task, head_is_trained=True)
     lock = lock_pattern(model)
+    compared = _compared_batches(recipe, section, data.validation or data.train, tokenizer.pad_token_id)
+    before = float_answers(model, compared)
     scheme = _with_steps(recipe, section, model, data.train, tokenizer.pad_token_id)
     prepare_qat(model, scheme)
     if section.quantization.needs_calibration:
@@ -55,13 +70,14 @@ def _trained(recipe: Recipe, section: QuantizeSection, inputs: Mapping[str, str]
         teacher=inputs.get("task_teacher"),
         pruner=lock,
     )
+    cost = _cost(model, before, compared, _CHANGED_BY_TRAINING)
     state = convert(model)
     save_log(log, output_dir)
     method = f"quantization-aware training, {log[-1]['step']} steps"
     found = validation_metrics(log)
     return {
         "sparsity": lock.sparsity,
-        **_save(recipe, inputs, output_dir, tokenizer, model, state, method),
+        **_save(recipe, inputs, output_dir, tokenizer, model, state, method, cost),
         **({"validation": found} if found else {}),
     }
 
@@ -72,26 +88,46 @@ def _calibrated(
     """Ranges from a few hundred texts; weights are rounded as they are."""
     from pruneofa.quantization.qat import convert
 
-    tokenizer, model, _, examples = prepare_calibrated(recipe, section, inputs["task_model"])
+    calibrated = prepare_calibrated(recipe, section, inputs["task_model"], compare=True)
+    tokenizer, model = calibrated.tokenizer, calibrated.model
     weights = [linear.weight for linear in encoder_linears(model).values()]
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     state = convert(model)
-    method = f"calibration on {examples} texts"
+    method = f"calibration on {calibrated.examples} texts"
     return {
         "sparsity": zeros / sum(weight.numel() for weight in weights),
-        **_save(recipe, inputs, output_dir, tokenizer, model, state, method),
+        **_save(recipe, inputs, output_dir, tokenizer, model, state, method, calibrated.cost),
     }
 
 
-def prepare_calibrated(recipe: Recipe, section: QuantizeSection, model_path: str) -> tuple[Any, Any, Any, int]:
-    """A task model with fake quantization, its ranges found on the texts that the recipe names.
+@dataclass(frozen=True)
+class Calibrated:
+    """A task model with fake quantization and its ranges.
 
-    Returns:
-        Tokenizer, model, the tokenised examples that were drawn from, and how many were used.
+    Attributes:
+        tokenizer: of the model.
+        model: prepared; its ranges were found on the texts that the recipe names.
+        dataset: the tokenised examples that these were drawn from.
+        examples: how many were used.
+        cost: int8 beside float on as many examples, most of them others where there are enough; None if not asked for.
+    """
+
+    tokenizer: Any
+    model: Any
+    dataset: Any
+    examples: int
+    cost: "QuantizationCost | None"
+
+
+def prepare_calibrated(
+    recipe: Recipe, section: QuantizeSection, model_path: str, *, compare: bool = False
+) -> Calibrated:
+    """Find the ranges of a task model on the texts that the recipe names.
 
     Raises:
         ConfigurationError, CheckpointError, DataError: the model or the texts can't be used.
     """
+    from pruneofa.quantization.answers import float_answers
     from pruneofa.quantization.calibration import calibrate
     from pruneofa.quantization.qat import prepare_qat
 
@@ -103,10 +139,35 @@ def prepare_calibrated(recipe: Recipe, section: QuantizeSection, model_path: str
         tokenizer, config = load_tokenizer(model_path), load_config(model_path)
         dataset = read_texts(texts.source, recipe.task, tokenizer, longest_sequence(config))
         model = load_model(model_class(config), model_path, head_is_trained=True)
+    compared = _compared_batches(recipe, section, dataset, tokenizer.pad_token_id) if compare else []
+    before = float_answers(model, compared)
     prepare_qat(model, _with_steps(recipe, section, model, dataset, tokenizer.pad_token_id))
     batches = sample_batches(dataset, texts.examples, texts.batch_size, tokenizer.pad_token_id, recipe.seed)
     calibrate(model, batches)
-    return tokenizer, model, dataset, min(texts.examples, len(dataset))
+    cost = _cost(model, before, compared, _CHANGED_BY_ROUNDING) if compare else None
+    return Calibrated(tokenizer, model, dataset, min(texts.examples, len(dataset)), cost)
+
+
+def _compared_batches(recipe: Recipe, section: QuantizeSection, dataset: Any, pad_token_id: int) -> list[Any]:
+    """Examples that float and int8 are compared on; of enough, most are others than the ranges come from."""
+    texts = section.calibration
+    return sample_batches(dataset, texts.examples, texts.batch_size, pad_token_id, recipe.seed + 1)
+
+
+def _cost(model: Any, before: list[Any], batches: list[Any], allowed: float) -> "QuantizationCost":
+    """The prepared model beside the float one, with a loud warning where more than `allowed` changed."""
+    from pruneofa.quantization.answers import cost_between, float_answers
+
+    several = getattr(model.config, "problem_type", None) == "multi_label_classification"
+    cost = cost_between(before, float_answers(model, batches), several_labels=several)
+    if not cost.agreement >= 1 - allowed:
+        logger.warning(
+            "QUANTIZATION CHANGES WHAT THE MODEL ANSWERS: %s. Evaluate the int8 model before it is used; `pruneofa "
+            "quantize --sensitivity` ranks its modules by what each costs: leave the worst in float "
+            "(quantize.quantization.ignore), choose another activation_range, or train with rounding",
+            cost.text,
+        )
+    return cost
 
 
 def _with_steps(
@@ -134,11 +195,12 @@ def _save(
     model: Any,
     state: QuantizedState,
     method: str,
+    cost: "QuantizationCost | None",
 ) -> dict[str, Any]:
     """Save the int8 model; returns what was done, for the record."""
     from pruneofa.quantization.summary import summarize
 
-    summary = summarize(state, method)
+    summary = summarize(state, method, cost)
     extra = {
         "base_model": inputs["task_model"],
         **manifest_extra(inputs["task_model"]),

@@ -30,13 +30,12 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     from pruneofa.quantization.summary import describe_config
 
     section = recipe.quantize or QuantizeSection()
-    tokenizer, model, dataset, _ = prepare_calibrated(recipe, section, inputs["task_model"])
+    calibrated = prepare_calibrated(recipe, section, inputs["task_model"])
     texts = section.calibration
     targets = () if texts.source is not None else ("labels",)
-    batches = sample_batches(
-        dataset, texts.examples, texts.batch_size, tokenizer.pad_token_id, recipe.seed + 1, targets=targets
-    )
-    rows = [dataclasses.asdict(row) for row in measure_sensitivity(model, batches, progress=_Lines())]
+    dataset, pad = calibrated.dataset, calibrated.tokenizer.pad_token_id
+    batches = sample_batches(dataset, texts.examples, texts.batch_size, pad, recipe.seed + 1, targets=targets)
+    rows = [dataclasses.asdict(row) for row in measure_sensitivity(calibrated.model, batches, progress=_Lines())]
     examples = sum(len(batch["input_ids"]) for batch in batches)
     facts = {"scheme": describe_config(section.quantization), "examples": examples, "modules": rows}
     write_json(output_dir / JSON_NAME, facts)
