@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "folder": {"checkpoint"},
     "engine": {"architectures", "checkpoint", "folder"},
     "models": {"architectures", "checkpoint", "data", "engine", "folder", "quantization", "sparsity"},
-    "export": {"architectures", "checkpoint", "models", "quantization", "package"},
+    "export": {"architectures", "checkpoint", "folder", "models", "quantization", "package"},
     "training": {"architectures", "data", "distillation", "models", "quantization", "sparsity"},
     "evaluation": {"data", "engine"},
     "benchmarking": {"architectures", "checkpoint", "engine", "export", "models", "quantization"},

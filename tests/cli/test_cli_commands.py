@@ -73,6 +73,9 @@ def test_a_users_own_csv_from_sparse_model_to_small_file_and_back(cli, finished_
         assert results["predictions"] == logits
     assert results["m.pofa"] == results["back"] == results["int8"]
     assert set(results["int8"]) == {"accuracy"}
+    # What the stage printed at its end is what `evaluate` finds.
+    assert f"accuracy: {results['int8']['accuracy']:.4f}\n" in quantized.out
+    assert re.search(r"^accuracy: [01]\.\d{4}$", transferred.out, re.MULTILINE)
 
 
 def test_the_pretraining_stages_by_flags_alone(cli, small_world, tmp_path):

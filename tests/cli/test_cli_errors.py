@@ -79,7 +79,7 @@ def test_bad_training_data(finetune, tmp_path, content, text):
 def test_a_label_unseen_in_training(finetune, tmp_path):
     (tmp_path / "dev.csv").write_text("text,label\nthe film,sideways\n")
     outcome = finetune(validation_file=tmp_path / "dev.csv")
-    assert_failed(outcome, 1, "dev.csv:2: the label 'sideways'", "does not occur in training (there: down, up)")
+    assert_failed(outcome, 1, "dev.csv:2: the label 'sideways'", "is not among the labels of training (down, up)")
     assert not (tmp_path / "out").exists()
 
 

@@ -61,6 +61,16 @@ def test_a_dry_run_needs_neither_weights_nor_data(cli, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_says_what_is_held_out_of_a_single_file(cli, small_world, tmp_path):
+    task = json.dumps({"task_name": "mine", "train": "mine.csv", "evaluation_fraction": 0.3})
+    outcome = cli(
+        "run", small_world.recipe, "--dry_run", "--output_dir", tmp_path / "run", "--set", "task=null",
+        "--set", f"task={task}",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "mine.csv, of which 30 % are held out to report on" in outcome.out
+
+
 def test_recipes_lists_every_row_of_the_paper_with_its_figures(cli):
     listed = {line.split()[0]: line for line in cli("recipes").out.splitlines()}
     assert list(listed) == list(shipped_recipes())

@@ -102,6 +102,7 @@ def evaluate(
         return
     for name, value in metrics.items():
         typer.echo(f"{name}: {value:.4f}")
+    typer.echo(f"evaluate: {output_dir}")
 
 
 def _judge_embeddings(

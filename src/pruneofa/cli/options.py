@@ -41,7 +41,8 @@ TrainFile = Annotated[
     ),
 ]
 ValidationFile = Annotated[
-    str | None, typer.Option("--validation_file", help="What to evaluate on; forms as of --train_file.")
+    str | None,
+    typer.Option("--validation_file", help="What the finished model is evaluated on; same formats as --train_file."),
 ]
 DataDir = Annotated[
     str | None, typer.Option("--data_dir", help="Folder with a public task's own files, instead of the two above.")

@@ -173,8 +173,29 @@ def _run(stage: Stage, recipe: Any, inputs: Mapping[str, Any], output_dir: Path,
     for name, value in results.items():
         if isinstance(value, int | float):
             typer.echo(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+    if stage.name in ("finetune", "transfer") or (stage.name == "quantize" and _trains(recipe)):
+        _print_metrics(results.get("validation", {}), output_dir, recipe)
     typer.echo(f"{stage.name}: {output_dir}")
     if "quantization" in results:
         typer.echo(results["quantization"]["text"])
     if stage.name == "sensitivity":
         print_sensitivity(results["modules"])
+
+
+def _trains(recipe: Any) -> bool:
+    """Whether `quantize` trains on the task, so that there is a task to evaluate on."""
+    return recipe.quantize is None or recipe.quantize.method == "qat"
+
+
+def _print_metrics(validation: dict[str, float], output_dir: Path, recipe: Any) -> None:
+    """The metrics of a trained model on what was held out of training, and, by no choice, on the evaluation split."""
+    import torch
+
+    from pruneofa.ranks import on_first
+    from pruneofa.recipe.document import required_task
+    from pruneofa.stages.evaluate import evaluate_model
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = on_first(lambda: evaluate_model(str(output_dir), required_task(recipe), device=device).metrics)
+    for name, value in {**{f"validation_{name}": value for name, value in validation.items()}, **found}.items():
+        typer.echo(f"{name}: {value:.4f}")

@@ -60,7 +60,7 @@ class Engine:
         self.threads = int(loaded.native.threads)
         self.max_tokens = loaded.max_tokens
         self.hidden_size = int(loaded.native.hidden_size)
-        self.labels = label_names(loaded.config, int(loaded.native.labels))
+        self.labels = label_names(source.path, loaded.config, loaded.head.task, int(loaded.native.labels))
         self.weight_bytes = int(loaded.native.weight_bytes)
 
     @classmethod

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pruneofa.errors import CheckpointError
 from pruneofa.folder.answer_activation import Activation
+from pruneofa.folder.label_names import check_distinct, row_names
 
 __all__ = ["Classification", "Output", "classification", "label_names"]
 
@@ -51,9 +54,18 @@ def classification(logits: NDArray[np.float32], activation: Activation, labels: 
     return Classification(labels[best], float(scores[best]), named)
 
 
-def label_names(config: dict[str, Any], count: int) -> tuple[str, ...]:
-    """Names of a head's labels, in order of its logits."""
-    named = config.get("id2label")
-    if not isinstance(named, dict):
-        return tuple(f"LABEL_{index}" for index in range(count))
-    return tuple(str(named.get(str(index), f"LABEL_{index}")) for index in range(count))
+def label_names(path: Path, config: dict[str, Any], task: str | None, rows: int) -> tuple[str, ...]:
+    """Names of a head's rows; of one that chooses a label for a text, no two may be the same.
+
+    Raises:
+        CheckpointError: the config's names are not one for each row, or two are the same.
+    """
+    if task not in ("classify", "label_tokens"):
+        return tuple(row_names(None, rows))
+    try:
+        names = row_names(config.get("id2label"), rows)
+        if task == "classify":
+            check_distinct(names)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return tuple(names)

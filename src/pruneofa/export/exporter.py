@@ -18,6 +18,7 @@ from pruneofa.export.linears import use_named_weights
 from pruneofa.export.onnx_file import MAX_BYTES
 from pruneofa.export.quantized_graph import check_state, quantize_graph
 from pruneofa.export.weights import write_metadata
+from pruneofa.folder.label_names import row_names
 from pruneofa.quantization.parameters import QuantizedState
 
 __all__ = ["export_onnx", "onnx_model", "onnx_variants", "write_onnx"]
@@ -135,7 +136,7 @@ def _facts(
     }
     facts |= {"model_type": config.model_type, "head": exportable.head, "int8": state is not None}
     if exportable.head in ("sequence_classification", "token_classification"):
-        facts["labels"] = [config.id2label[index] for index in range(config.num_labels)]
+        facts["labels"] = row_names(config.id2label, config.num_labels)
     if exportable.pooling is not None:
         facts |= {"pooling": exportable.pooling, "normalize": exportable.normalize}
     return facts

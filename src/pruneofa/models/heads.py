@@ -1,12 +1,17 @@
-"""Which model goes with which kind of task: transformers' class, its head's settings, and a trained one's kind."""
+"""Which model goes with which kind of task: transformers' class, and what a model's head was trained for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from pruneofa.data.metrics.task_metrics import TaskKind
-from pruneofa.errors import DataError
-from pruneofa.models.loading import load_model
+from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.labels import LabelSet, listed, matching_rows
+from pruneofa.errors import CheckpointError, DataError
+from pruneofa.folder.label_names import check_distinct, row_names
+
+__all__ = ["AUTO_CLASSES", "OUTPUTS", "TrainedHead", "auto_class", "head_of", "kind_of_model", "labels_for_task"]
 
 AUTO_CLASSES: Mapping[TaskKind, str] = MappingProxyType(
     {
@@ -26,6 +31,35 @@ OUTPUTS: Mapping[TaskKind, tuple[str, ...]] = MappingProxyType(
 )
 """Kind of task -> names of what its models predict."""
 
+PROBLEM_TYPES: Mapping[TaskKind, str | None] = MappingProxyType(
+    {"classification": "single_label_classification", "regression": "regression", "question_answering": None}
+)
+"""Kind of task -> `problem_type` of its models' configs: by it transformers chooses the loss."""
+
+_MULTI_LABEL = "multi_label_classification"
+_PRETRAINING = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction")
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """What a saved model's head is for, by its config.
+
+    Attributes:
+        what: for messages: "3 classes (a, b, c)".
+        kind: of task; None where no task of this project has such a head, as for token classification.
+        names: of its rows, for a classification.
+    """
+
+    what: str
+    kind: TaskKind | None
+    names: tuple[str, ...] = ()
+
+    def rows_for(self, kind: TaskKind, names: Sequence[str] | None) -> list[int] | None:
+        """For each of a task's labels, in order, its row ([] for a task without classes); None where it doesn't fit."""
+        if self.kind != kind:
+            return None
+        return [] if names is None else matching_rows(self.names, names)
+
 
 def auto_class(kind: TaskKind) -> Any:
     """Transformers' class for this kind of task."""
@@ -34,56 +68,72 @@ def auto_class(kind: TaskKind) -> Any:
     return getattr(transformers, AUTO_CLASSES[kind])
 
 
-def load_with_new_head(model_path: str, kind: TaskKind, label_names: Sequence[str] | None) -> Any:
-    """A model with a head for a task; one that it has already and that fits is kept.
+def head_of(config: Any) -> TrainedHead | None:
+    """What a saved model's head is for; None for a pre-trained model, which has none for a task.
+
+    A config that names no class may have a head for sequences or none; only its weights can tell.
 
     Raises:
-        CheckpointError: as `load_model`.
+        CheckpointError: the config's names are none for the rows that it has.
     """
-    settings: dict[str, Any] = {}
-    if kind == "regression":
-        settings = {"num_labels": 1, "problem_type": "regression"}
-    elif kind == "classification" and label_names is not None:
-        settings = {
-            "id2label": dict(enumerate(label_names)),
-            "label2id": {name: index for index, name in enumerate(label_names)},
-        }
-    return load_model(auto_class(kind), model_path, **settings)
+    name = str((getattr(config, "architectures", None) or ["ForSequenceClassification"])[0])
+    if name.endswith("ForQuestionAnswering"):
+        return TrainedHead("question answering", "question_answering")
+    if name.endswith("ForTokenClassification"):
+        return TrainedHead(f"token classification ({config.num_labels} classes)", None)
+    if name.endswith(_PRETRAINING):
+        return None
+    if not name.endswith("ForSequenceClassification"):
+        return TrainedHead(f"what {name} does", None)
+    rows, problem = config.num_labels, getattr(config, "problem_type", None)
+    if problem == _MULTI_LABEL:
+        return TrainedHead(f"several labels for one text (problem_type {_MULTI_LABEL})", None)
+    if problem == "regression" or rows == 1:
+        return TrainedHead("regression" if rows == 1 else f"{rows} numbers", "regression" if rows == 1 else None)
+    names = row_names(config.id2label, rows)
+    return TrainedHead(f"{rows} classes ({listed(names)})", "classification", tuple(names))
 
 
 def kind_of_model(config: Any) -> TaskKind:
-    """The kind of task that a trained model is for, by its config."""
-    if any(str(name).endswith("ForQuestionAnswering") for name in getattr(config, "architectures", None) or ()):
-        return "question_answering"
-    problem = getattr(config, "problem_type", None)
-    return "regression" if problem == "regression" or config.num_labels == 1 else "classification"
-
-
-def labels_of_model(config: Any) -> list[str] | None:
-    """A classification model's labels in class order; None for another kind of model."""
-    if kind_of_model(config) != "classification":
-        return None
-    return [str(config.id2label[index]) for index in range(config.num_labels)]
-
-
-def check_fits(whose: str, config: Any, kind: TaskKind, label_names: Sequence[str] | None) -> None:
-    """Refuse a trained model for another task: its kind and its classes must be the task's, in the same order.
-
-    LABEL_0 ..., which nobody named, fit any task.
+    """The kind of task that a trained model is for, by its config.
 
     Raises:
-        DataError: they are not.
+        CheckpointError: it is for none that this project evaluates.
     """
-    if kind_of_model(config) != kind:
-        raise DataError(
-            f"{whose} was trained for {kind_of_model(config)}, the task is {kind}; fine-tune it on this task"
+    head = head_of(config)
+    if head is None:  # of a model that nothing was trained for; whoever loads its head says so
+        return "regression" if config.num_labels == 1 else "classification"
+    if head.kind is None:
+        raise CheckpointError(
+            f"the model is trained for {head.what}; allowed: one label or one number for a text or a pair, and "
+            "question answering"
         )
-    if label_names is None:
-        return
-    known, wanted = labels_of_model(config) or [], list(label_names)
-    unnamed = known == [f"LABEL_{index}" for index in range(len(known))]
-    if known != wanted and not (unnamed and len(known) == len(wanted)):
+    return head.kind
+
+
+def labels_for_task(whose: str, config: Any, task: TaskConfig) -> LabelSet | None:
+    """What a classification model's rows and a task's labels mean to each other; None for another kind of model.
+
+    Raises:
+        CheckpointError: two rows have one name.
+        DataError: the task lists other labels.
+    """
+    if kind_of_model(config) != "classification":
+        return None
+    names = row_names(config.id2label, config.num_labels)
+    check_distinct(names)
+    found = LabelSet.of_model(names, task.label_names)
+    if found is None:
+        assert task.label_names is not None
+        remedy = "evaluate a model that was trained on this task"
+        if len(names) == len(task.label_names):
+            remedy = (
+                "if they are the same under other names, set task.label_names to the model's in the order of the "
+                f"task's, as in --set task.label_names='[{', '.join(names)}]', and write labels by these names or by "
+                "number; else " + remedy
+            )
         raise DataError(
-            f"{whose} knows the labels {', '.join(known)}, the task has {', '.join(wanted)}; they must be the same in "
-            "the same order: fine-tune it on this task, or set task.label_names to its labels"
+            f"{whose} has the labels {listed(names)} (id2label in its config.json), the task {task.task_name!r} has "
+            f"{listed(task.label_names)} (task.label_names); {remedy}"
         )
+    return found

@@ -105,7 +105,8 @@ class OpenedModel(ABC):
         Args:
             auto_class: one of transformers' Auto classes, or a model class of it.
             head_is_trained: every weight must come from the files; otherwise a head may start at random.
-            **settings: entries of the model's config, such as `num_labels`.
+            **settings: entries of the model's config, such as `num_labels`; `ignore_mismatched_sizes` for weights that
+                may start at random where the file has them in another size.
 
         Raises:
             CheckpointError: the model is missing, truncated or damaged, or lacks weights that it must have.
@@ -132,6 +133,7 @@ class OpenedModel(ABC):
         return prepare_from_state(self._loaded(auto_class, head_is_trained, {}), state).eval()
 
     def _loaded(self, auto_class: Any, head_is_trained: bool, settings: dict[str, Any]) -> Any:
+        may_differ = settings.pop("ignore_mismatched_sizes", False)
         try:
             model, report = self._from_pretrained(auto_class, **settings)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -141,6 +143,12 @@ class OpenedModel(ABC):
                 f"model {self.name!r} can't be loaded: {first_line(error)}; give a folder with config.json and an "
                 "intact model.safetensors"
             ) from error
+        if report["mismatched_keys"] and not may_differ:
+            name, held, wanted = min((str(name), *map(tuple, shapes)) for name, *shapes in report["mismatched_keys"])
+            raise CheckpointError(
+                f"model {self.name!r}: {name} has the shape {held} in its weights, {wanted} by its config.json; "
+                "correct the config (for a head: id2label, a name for each row), or give an intact model"
+            )
         _refuse_random_weights(model, self.name, set(report["missing_keys"]), head_is_trained)
         return model
 
@@ -201,7 +209,7 @@ class ModelFiles(OpenedModel):
 
     def _from_pretrained(self, auto_class: Any, **settings: Any) -> tuple[Any, dict[str, Any]]:
         model, report = auto_class.from_pretrained(
-            self._path, dtype=torch.float32, output_loading_info=True, **settings
+            self._path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **settings
         )
         return model, report
 
@@ -275,6 +283,7 @@ class CompressedFile(OpenedModel):
             state_dict=self.state_dict(),
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
         model.config.name_or_path = self.name
         return model, report

@@ -22,14 +22,18 @@ def metrics_of(task: TaskConfig, kind: TaskKind, split: Split, predictions: Pred
     """The task's metrics of a model's predictions: all are shares of one or correlations, but for `mse`.
 
     A classification has its accuracy, and the task's own metric where that is another; a regression both correlations
-    and the mean squared error; question answering exact match and F1.
+    and the mean squared error; question answering exact match and F1. Examples without a label don't count; where none
+    has one there are no metrics.
     """
     if isinstance(split, WindowDataset):
         return _scored_answers(task, split, predictions)[0]
-    logits = np.asarray(predictions["logits"])
+    known = split.labelled
+    if not known.any():
+        return {}
+    logits, labels = np.asarray(predictions["logits"])[known], split.labels[known]
     if kind == "regression":
-        return regression_metrics(logits, split.labels)
-    return classification_metrics(logits, split.labels, list(dict.fromkeys(["accuracy", task.metric_of(kind)])))
+        return regression_metrics(logits, labels)
+    return classification_metrics(logits, labels, list(dict.fromkeys(["accuracy", task.metric_of(kind)])))
 
 
 def scored(
@@ -37,8 +41,8 @@ def scored(
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """The metrics, and one record for each example (or question) in the split's order, fit for JSON.
 
-    A record has the input (`text`, or `id` and `question`), what is right (`label`, `answers`), the `prediction`, and
-    what it is based on (`logits`; `n_best` and the scores).
+    A record has the input (`text`, or `id` and `question`), what is right (`label`, null where nobody has said so;
+    `answers`), the `prediction`, and what it is based on (`logits`; `n_best` and the scores).
     """
     if isinstance(split, WindowDataset):
         metrics, answers, scores = _scored_answers(task, split, predictions)
@@ -50,18 +54,18 @@ def scored(
     logits = np.asarray(predictions["logits"])
     if kind == "regression":
         return metrics, [
-            {"text": text, "label": float(label), "prediction": float(row[0])}
-            for text, label, row in zip(split.texts, split.labels, logits, strict=True)
+            {"text": text, "label": float(label) if known else None, "prediction": float(row[0])}
+            for text, label, known, row in zip(split.texts, split.labels, split.labelled, logits, strict=True)
         ]
     assert label_names is not None
     return metrics, [
         {
             "text": text,
-            "label": label_names[label],
+            "label": label_names[label] if known else None,
             "prediction": label_names[int(row.argmax())],
             "logits": [float(value) for value in row],
         }
-        for text, label, row in zip(split.texts, split.labels, logits, strict=True)
+        for text, label, known, row in zip(split.texts, split.labels, split.labelled, logits, strict=True)
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
+from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.errors import CheckpointError
 from pruneofa.planning.sizes import recipe_config
 from pruneofa.recipe.document import Recipe
@@ -150,8 +151,7 @@ def _rate(step: int, total: int, sparsity: SparsityConfig, training: TrainingCon
 def _stages(recipe: Recipe) -> list[PlannedStage]:
     stages = []
     if recipe.corpus is not None:
-        source = recipe.corpus.source if isinstance(recipe.corpus.source, str) else ", ".join(recipe.corpus.source)
-        stages.append(PlannedStage("corpus", f"{source}, {recipe.corpus.max_length} tokens"))
+        stages.append(PlannedStage("corpus", f"{_joined(recipe.corpus.source)}, {recipe.corpus.max_length} tokens"))
     for name in TRAINING:
         section = getattr(recipe, name)
         if section is None:
@@ -163,13 +163,27 @@ def _stages(recipe: Recipe) -> list[PlannedStage]:
             words.append(f"distillation {distillation.hardness:g} at T = {distillation.temperature:g}")
         stages.append(PlannedStage(name, ", ".join(words)))
     if recipe.task is not None:
-        sources = recipe.task.data_dir or f"{recipe.task.train} and {recipe.task.evaluation}"
-        stages.append(PlannedStage("evaluate", f"{recipe.task.task_name}: {sources}, {recipe.task.max_length} tokens"))
+        evaluated = f"{recipe.task.task_name}: {_sources(recipe.task)}, {recipe.task.max_length} tokens"
+        stages.append(PlannedStage("evaluate", evaluated))
     if recipe.bench is not None:
         shapes = f"{_listed(recipe.bench.batches)} x {_listed(recipe.bench.lengths)} tokens"
         beside = f", beside {', '.join(recipe.bench.peers)}" if recipe.bench.peers else ""
         stages.append(PlannedStage("bench", f"{shapes}, {_listed(recipe.bench.threads)} threads{beside}"))
     return stages
+
+
+def _sources(task: TaskConfig) -> str:
+    """Where a task's examples come from, and what is held out of them."""
+    if task.data_dir is not None:
+        return task.data_dir
+    train, evaluation = (_joined(source) for source in (task.train, task.evaluation))
+    if task.evaluation is None:
+        return f"{train}, of which {100 * (task.evaluation_fraction or 0):g} % are held out to report on"
+    return f"{train} and {evaluation}"
+
+
+def _joined(source: str | list[str] | None) -> str:
+    return source if isinstance(source, str) else ", ".join(source or ())
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -13,10 +13,12 @@ from pruneofa.benchmarking.contestants import ENGINE, Contestant
 from pruneofa.benchmarking.forms import dense_contestants
 from pruneofa.benchmarking.peers import missing_packages
 from pruneofa.data.metrics.predictions import compare
-from pruneofa.data.sources.rows import Row, column_value, text_value
+from pruneofa.data.sources.rows import Row, text_value
+from pruneofa.data.tasks.columns import columns_of, label_of
 from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.labels import LabelSet
 from pruneofa.data.tasks.presets import Columns
-from pruneofa.data.tasks.rows import EVALUATION, columns_of, read_evaluation_rows
+from pruneofa.data.tasks.rows import EVALUATION, read_evaluation_rows
 from pruneofa.engine.engine import Engine
 from pruneofa.errors import CheckpointError, EngineError
 from pruneofa.recipe.document import Recipe, required_task
@@ -88,20 +90,28 @@ def _answers(file: Path, task: TaskConfig) -> list[dict[str, Any]]:
     engine = Engine.load(file)
     if engine.task != "classify" or len(engine.labels) < 2:
         return []
-    rows = read_evaluation_rows(task)[0][EVALUATION]
+    rows = read_evaluation_rows(task, "classification")[0][EVALUATION]
     columns = columns_of(task, rows[0])
     chosen = [rows[len(rows) * place // _TEXTS] for place in range(min(_TEXTS, len(rows)))]
     texts = [_text(row, columns) for row in chosen]
     found = engine.classify(texts)
+    labels = LabelSet.of_model(engine.labels, task.label_names)
     return [
         {
             "text": text if isinstance(text, str) else " | ".join(text),
             "label": answer.label,
             "score": answer.score,
-            "expected": str(column_value(row, columns.label)),
+            "expected": _expected(row, columns, labels),
         }
         for row, text, answer in zip(chosen, texts, found, strict=True)
     ]
+
+
+def _expected(row: Row, columns: Columns, labels: LabelSet | None) -> str:
+    """The right answer, by the name that the engine gives it."""
+    text = label_of(row, columns)
+    number = None if text is None or labels is None else labels.row(text)
+    return labels.names[number] if labels is not None and number is not None else text or ""
 
 
 def _agreement(file: Path, task: TaskConfig, predictions: Path, output_dir: Path) -> str:

@@ -1,6 +1,7 @@
 """Stage `evaluate`: predictions and metrics of task models on the splits that are reported on."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,20 @@ from pruneofa.data.batches.batching import PaddingCollator
 from pruneofa.data.metrics.predictions import PREDICTIONS_NAME, PREDICTIONS_VERSION
 from pruneofa.data.metrics.task_metrics import TaskKind
 from pruneofa.data.tasks.config import TaskConfig
-from pruneofa.data.tasks.loading import load_evaluations
+from pruneofa.data.tasks.encoded import EncodedDataset
+from pruneofa.data.tasks.loading import Split, load_evaluations
 from pruneofa.data.tasks.rows import EVALUATION
 from pruneofa.data.tokenization import check_tokens_known
-from pruneofa.errors import ConfigurationError, DataError
+from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.models.engine_model import EngineModel
-from pruneofa.models.heads import OUTPUTS, auto_class, kind_of_model, labels_of_model
+from pruneofa.models.heads import OUTPUTS, auto_class, kind_of_model, labels_for_task
 from pruneofa.models.names import MODEL_NAMES
 from pruneofa.models.opened import OpenedModel, open_model
 from pruneofa.models.scoring import scored
 from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.training.prediction import predict
+
+logger = logging.getLogger(__name__)
 
 METRICS_NAME = "metrics.json"
 
@@ -60,13 +64,14 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     return results
 
 
-def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False) -> Evaluation:
+def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False, device: str = "cpu") -> Evaluation:
     """Metrics and predictions of one model on every split of `task` that is reported on.
 
     Args:
         path: a model folder, a hub name, a compressed file, or an ONNX file in the folder of its model.
         task: what to evaluate on.
         engine: computed by the engine, in place of PyTorch.
+        device: where PyTorch computes.
 
     Raises:
         CheckpointError: the model is missing or damaged, was never trained on a task, or the engine does not run it.
@@ -78,15 +83,16 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False) -> Eval
     tokenizer = opened.tokenizer()
     config = opened.config()
     kind = _kind(config, task)
-    model = _load(path, opened, config, kind, engine)
-    names = labels_of_model(model.config)
-    if names is not None and task.label_names is not None and sorted(names) != sorted(task.label_names):
-        raise DataError(f"model {path!r} knows the labels {names}, the task names {task.label_names}")
+    model = _load(path, opened, config, kind, engine).to(device)
+    labels = labels_for_task(f"model {path!r}", model.config, task)
+    names = None if labels is None else list(labels.names)
     metrics: dict[str, float] = {}
     documents = {}
-    for split, data in load_evaluations(task, kind, tokenizer, names, longest_sequence(model)).items():
+    for split, data in load_evaluations(task, kind, tokenizer, labels, longest_sequence(model)).items():
         check_tokens_known(data.input_ids, tokenizer, config.vocab_size)
         predictions = predict(model, data, PaddingCollator(tokenizer.pad_token_id), OUTPUTS[kind])
+        _check_rows(path, predictions, kind, names)
+        _tell_unlabelled(split, data)
         found, records = scored(task, kind, data, predictions, names)
         suffix = "" if split == EVALUATION else f"_{split}"
         metrics |= {f"{name}{suffix}": value for name, value in found.items()}
@@ -97,9 +103,36 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False) -> Eval
             "kind": kind,
             "metrics": found,
             "label_names": names,
+            **({"unlabelled": missing} if (missing := _unlabelled(data)) else {}),
             "examples": records,
         }
     return Evaluation(metrics, documents)
+
+
+def _check_rows(path: str, predictions: Mapping[str, Any], kind: TaskKind, names: list[str] | None) -> None:
+    """A file that the folder's config.json does not describe has more or fewer rows than that has names."""
+    rows = 1 if names is None else len(names)
+    if kind != "question_answering" and (found := len(predictions["logits"][0])) != rows:
+        raise CheckpointError(
+            f"{path}: its head has {found} rows, its config.json describes {rows}; give the config (id2label) of this "
+            "model"
+        )
+
+
+def _unlabelled(data: Split) -> int:
+    """How many examples have no label."""
+    return int((~data.labelled).sum()) if isinstance(data, EncodedDataset) else 0
+
+
+def _tell_unlabelled(split: str, data: Split) -> None:
+    """Say what the metrics leave out."""
+    if missing := _unlabelled(data):
+        logger.warning(
+            "%s: %s rows have no label: %s",
+            split,
+            f"all {missing}" if missing == len(data) else f"{missing} of {len(data)}",
+            "predictions without metrics" if missing == len(data) else "metrics are on the others",
+        )
 
 
 def _load(path: str, opened: OpenedModel, config: Any, kind: TaskKind, engine: bool) -> Any:

@@ -13,9 +13,10 @@ from pruneofa.atomic import write_json
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.loading import TaskData
 from pruneofa.errors import ConfigurationError
-from pruneofa.models.heads import auto_class, load_with_new_head
+from pruneofa.models.heads import auto_class
 from pruneofa.models.loading import load_model
 from pruneofa.models.saving import manifest_extra, save_model
+from pruneofa.models.task_heads import load_for_task
 from pruneofa.ranks import on_first
 from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.stage_folder import save_log
@@ -85,7 +86,7 @@ def _train(
     from transformers import set_seed
 
     set_seed(run.seed)
-    model = load_with_new_head(model_path, data.kind, data.label_names)
+    model = load_for_task(model_path, data.kind, data.label_names)
     return model, train_on_task(section, run, model, data, task, tokenizer.pad_token_id)
 
 

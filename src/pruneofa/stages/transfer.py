@@ -25,7 +25,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
 
     section, task = recipe.transfer or TransferSection(), required_task(recipe)
     set_seed(recipe.seed)
-    tokenizer, model, data = load_task_model(inputs["sparse"], task)
+    tokenizer, model, data = load_task_model(inputs["sparse"], task, new_head=section.new_head)
     keeper: Pruner | PatternLock
     if section.sparsity is not None:
         keeper = Pruner(model, section.sparsity)

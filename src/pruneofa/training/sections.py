@@ -73,6 +73,9 @@ class TransferSection(BaseModel):
         None, description="prune while fine-tuning instead of locking a pattern: the baseline that the paper beats"
     )
     lock: bool = Field(True, description="false: nothing holds the zeros, they vanish; an ablation")
+    new_head: bool = Field(
+        False, description="a sparse model's head for another task makes way for a new one at random; else an error"
+    )
 
 
 class QuantizeSection(BaseModel):

@@ -1,6 +1,7 @@
 """What `finetune`, `transfer` and `quantize` share: training a model on the recipe's task."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from pruneofa.data.tasks.loading import Split, TaskData, load_task
 from pruneofa.data.tokenization import check_tokens_known
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
-from pruneofa.models.heads import OUTPUTS, auto_class, check_fits, load_with_new_head
-from pruneofa.models.loading import load_config, load_model, load_tokenizer
+from pruneofa.models.heads import OUTPUTS
+from pruneofa.models.loading import load_config, load_tokenizer
 from pruneofa.models.scoring import trainers_metrics
+from pruneofa.models.task_heads import load_for_task, load_trained_on_task
 from pruneofa.ranks import on_first
 from pruneofa.sparsity.lock import PatternLock
 from pruneofa.sparsity.pruner import Pruner
@@ -32,6 +34,8 @@ from pruneofa.training.prediction import WithTeacherLogits, predict
 from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.sections import FinetuneSection, QuantizeSection, TransferSection
 from pruneofa.training.session import train_model
+
+logger = logging.getLogger(__name__)
 
 _LOGITS_NAME = "train_logits.safetensors"
 Logits = Mapping[str, Sequence[npt.NDArray[np.float32]]]
@@ -60,26 +64,26 @@ def load_task_data(model_path: str, task: TaskConfig, *, trains: bool = True) ->
     return tokenizer, data
 
 
-def load_task_model(model_path: str, task: TaskConfig, *, head_is_trained: bool = False) -> tuple[Any, Any, TaskData]:
+def load_task_model(
+    model_path: str, task: TaskConfig, *, head_is_trained: bool = False, new_head: bool = False
+) -> tuple[Any, Any, TaskData]:
     """Tokenizer, model with a head for the task, and the tokenised task.
 
     Args:
         model_path: the model to start from.
         task: its data.
         head_is_trained: the model has learned this task already, so its kind and labels must be the data's.
+        new_head: a head for another task makes way for a new one; otherwise it is an error.
 
     Raises:
         CheckpointError: as `load_model`.
         DataError: as `load_task`; the model was trained on another task.
     """
     tokenizer, data = load_task_data(model_path, task, trains=not head_is_trained)
-    if not head_is_trained:
-        return tokenizer, load_with_new_head(model_path, data.kind, data.label_names), data
-    model = load_model(auto_class(data.kind), model_path, head_is_trained=True)
-    check_fits(f"model {model_path!r}", model.config, data.kind, data.label_names)
-    if data.label_names is not None:  # of a model whose labels nobody named
-        model.config.id2label = dict(enumerate(data.label_names))
-        model.config.label2id = {name: index for index, name in enumerate(data.label_names)}
+    if head_is_trained:
+        model = load_trained_on_task(f"model {model_path!r}", model_path, data.kind, data.label_names)
+    else:
+        model = load_for_task(model_path, data.kind, data.label_names, new_head=new_head)
     return tokenizer, model, data
 
 
@@ -114,9 +118,14 @@ def train_on_task(
 
     Raises:
         ConfigurationError: `eval_steps` is set and nothing is held out; distillation is on and there is no teacher.
-        DataError: the teacher knows another task, other labels, or the labels in another order.
+        DataError: the teacher knows another task or other labels.
     """
     check_can_evaluate(run.label, section.training, task)
+    for split, count in data.statistics.get("overlap", {}).items():
+        logger.warning(
+            "%s: %d of its %d texts are in training too; figures on these say little about new texts",
+            split, count, data.statistics[split]["examples"],
+        )  # fmt: skip
     distiller, train = _with_teacher(section, run.label, teacher, model, data, pad_token_id)
     metrics = None if data.validation is None else trainers_metrics(task, data.kind, data.validation)
     return train_model(
@@ -173,7 +182,7 @@ def _with_teacher(
 
     Raises:
         ConfigurationError: distillation is on and there is no teacher.
-        DataError: the teacher knows another task, other labels, or the labels in another order.
+        DataError: the teacher knows another task or other labels.
     """
     distillation = None if isinstance(section, FinetuneSection) else section.distillation
     if distillation is None:
@@ -183,8 +192,7 @@ def _with_teacher(
             f"teacher: {stage}.distillation is on, but there is no task teacher; add the finetune stage, name one "
             f"with --teacher_name_or_path, or set {stage}.distillation to null"
         )
-    teacher = load_model(auto_class(data.kind), teacher_path, head_is_trained=True)
-    check_fits(f"teacher {teacher_path!r}", teacher.config, data.kind, data.label_names)
+    teacher = load_trained_on_task(f"teacher {teacher_path!r}", teacher_path, data.kind, data.label_names)
     if distillation.needs_features:
         return Distiller(teacher, distillation, student=student), data.train
     logits = stored_logits(Path(teacher_path), data.train)

@@ -3,16 +3,18 @@
 import gzip
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from pruneofa.data.tasks.columns import columns_of
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.layouts import located
 from pruneofa.data.tasks.loading import load_evaluations, load_task
 from pruneofa.data.tasks.presets import PRESETS
-from pruneofa.data.tasks.rows import columns_of, read_evaluation_rows, read_task_rows
+from pruneofa.data.tasks.rows import read_evaluation_rows, read_task_rows
 from pruneofa.data.tasks.splitting import article_lists, hold_out
 from pruneofa.errors import ConfigurationError, DataError
 
@@ -122,7 +124,9 @@ def test_what_is_held_out_is_whole_articles_and_the_same_for_everyone(write, tmp
     held, kept = ({row["title"] for row in part} for part in (rows.validation, rows.train))
     assert len(held) == 4 and len(kept) == 16 and not held & kept
     assert rows == read_task_rows(located(config))
-    assert [row["title"] for row in read_evaluation_rows(located(config))[0]["evaluation"]] == ["dev"] * 3
+    assert [row["title"] for row in read_evaluation_rows(located(config), "question_answering")[0]["evaluation"]] == [
+        "dev"
+    ] * 3
 
 
 def test_texts_that_are_the_same_are_on_one_side():
@@ -146,7 +150,7 @@ def test_one_file_of_ones_own_is_split_to_evaluate_on(write, bert_tokenizer):
     assert (len(data.train), len(data.validation), len(data.evaluation)) == (5, 2, 3)
     parts = [set(part.texts) for part in (data.train, data.validation, data.evaluation)]
     assert len(set.union(*parts)) == 10
-    assert set(read_evaluation_rows(config)[0]["evaluation"][0]) == {"text", "label"}
+    assert set(read_evaluation_rows(config, "classification")[0]["evaluation"][0]) == {"text", "label"}
 
 
 @pytest.mark.parametrize(
@@ -304,3 +308,39 @@ class TestRegression:
 def test_the_real_files(task, train, evaluation):
     rows = read_task_rows(located(TaskConfig(task_name=task, data_dir=str(Path(str(DATA_DIR))))))
     assert (len(rows.train), len(rows.evaluations["evaluation"]), rows.dropped) == (train, evaluation, {})
+
+
+class TestClassesOfASplit:
+    def test_every_class_is_on_both_sides_in_its_share(self, write):
+        labels = ["aa"] * 60 + ["bb"] * 55 + ["cc"] * 3 + ["dd"] * 2
+        path = write("t.csv", "text,label\n" + "".join(f"film {i},{label}\n" for i, label in enumerate(labels)))
+        for seed in range(20):
+            config = TaskConfig(train=path, evaluation_fraction=0.3, validation_fraction=0.2, split_seed=seed)
+            rows = read_task_rows(config)
+            held = Counter(row["label"] for row in rows.evaluations["evaluation"])
+            assert held["cc"] == held["dd"] == 1 and abs(held["aa"] - 18) <= 1 and abs(held["bb"] - 16.5) <= 1
+            assert {row["label"] for row in rows.train} == {"aa", "bb", "cc", "dd"}
+            assert {row["label"] for row in rows.validation} >= {"aa", "bb", "cc"}
+
+    def test_its_own_seed_decides_it(self, write):
+        path = write("t.csv", "text,label\n" + "".join(f"film {i},{i % 2}\n" for i in range(40)))
+        splits = [
+            [
+                row["text"]
+                for row in read_task_rows(TaskConfig(train=path, evaluation_fraction=0.3, split_seed=seed)).train
+            ]
+            for seed in (0, 0, 1)
+        ]
+        assert splits[0] == splits[1] != splits[2]
+
+    def test_a_class_that_cannot_be_on_both_sides_is_told(self, write, caplog):
+        path = write("t.csv", "text,label\n" + "".join(f"film {i},{i % 2}\n" for i in range(20)) + "one,rare\n")
+        rows = read_task_rows(TaskConfig(train=path, evaluation_fraction=0.3))
+        assert "evaluation: holds no example of the label 'rare' (1 of 21)" in caplog.text
+        assert "task.evaluation_fraction is 0.3" in caplog.text
+        assert "rare" in {row["label"] for row in rows.train}
+
+    def test_many_small_classes_do_not_take_all_of_training(self):
+        items = [(f"t{i}", f"c{i % 50}") for i in range(100)]
+        kept, held = hold_out(items, lambda item: item[0], 0.1, "validation", stratum_of=lambda item: item[1])
+        assert len(held) == 10 and len(kept) == 90

@@ -71,8 +71,9 @@ def _compare_split(
     examples = list(zip(one["examples"], two["examples"], strict=True))
     known = (*METRICS[one["kind"]], "mse")
     metrics = [name for name in one["metrics"] if name in two["metrics"] and name in known]
+    judged = [pair for pair in examples if pair[0].get("label", "") is not None]  # None: nobody has said what is right
     try:
-        compared, right = _compared(one, examples, metrics, resamples, seed)
+        compared, right = _compared(one, judged, metrics, resamples, seed)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, PruneofaError):
             raise
@@ -85,7 +86,9 @@ def _compare_split(
         "first": right.count((True, False)),
         "second": right.count((False, True)),
     }
-    return SplitComparison(split, len(examples), compared, counts if right else {}, _disagreements(examples, right))
+    verdicts = iter(right)
+    beside = [next(verdicts) if right and pair[0].get("label", "") is not None else None for pair in examples]
+    return SplitComparison(split, len(examples), compared, counts if right else {}, _disagreements(examples, beside))
 
 
 def _compared(
@@ -115,7 +118,7 @@ def _compared(
     ], right
 
 
-def _disagreements(examples: list[_Pair], right: list[tuple[bool, bool]]) -> list[dict[str, Any]]:
+def _disagreements(examples: list[_Pair], right: list[tuple[bool, bool] | None]) -> list[dict[str, Any]]:
     """Entries of the examples whose predictions differ, those that tell most first."""
     found = []
     for number, (one, two) in enumerate(examples):
@@ -123,7 +126,11 @@ def _disagreements(examples: list[_Pair], right: list[tuple[bool, bool]]) -> lis
             continue
         entry = {key: one[key] for key in _GIVEN if key in one}
         entry |= {"example": number, "first": one["prediction"], "second": two["prediction"]}
-        rank = float(right[number][0] == right[number][1]) if right else -abs(one["prediction"] - two["prediction"])
+        if (verdict := right[number]) is not None:
+            rank = float(verdict[0] == verdict[1])
+        else:
+            numbers = not isinstance(one["prediction"], str)
+            rank = -abs(one["prediction"] - two["prediction"]) if numbers else 1.0
         found.append((rank, number, entry))
     return [entry for _, _, entry in sorted(found, key=lambda item: item[:2])]
 

@@ -3,14 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pruneofa.data.metrics.task_metrics import TaskKind
 from pruneofa.data.sources.reading import is_read_later, read_rows
-from pruneofa.data.sources.rows import Row
-from pruneofa.data.tasks.classification import checked_label, checked_number, class_names
+from pruneofa.data.tasks.classification import (
+    checked_label,
+    checked_number,
+    class_names,
+    class_of_label,
+    task_labels,
+    unseen_label,
+)
+from pruneofa.data.tasks.columns import columns_of
 from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.labels import LabelSet, label_text
 from pruneofa.data.tasks.questions import read_questions, trainable_questions
-from pruneofa.data.tasks.rows import kind_of_rows, read_task_rows
-from pruneofa.errors import DataError, PruneofaError
+from pruneofa.data.tasks.rows import TaskRows, read_task_rows
+from pruneofa.errors import PruneofaError
 
 __all__ = ["check_sources"]
 
@@ -31,12 +38,12 @@ def check_sources(config: TaskConfig) -> None:
     local = [(key, item) for key, item in _items(config) if not is_read_later(item)]
     if len(local) == len(list(_items(config))):
         rows = read_task_rows(config)
-        kind = kind_of_rows(config, rows.train)
-        config.metric_of(kind)
-        if kind == "classification":
+        config.metric_of(rows.kind)
+        labels: LabelSet | None = None
+        if rows.kind == "classification":
             with _named("task.train"):
-                class_names(rows.train, config)
-        _check(kind, {"train": rows.train, **rows.evaluations}, config)
+                labels = task_labels(class_names(rows.train, config), config)
+        _check(rows, labels, config)
     elif config.kind in ("auto", "classification"):
         for key, item in local:
             with _named(key):
@@ -44,27 +51,25 @@ def check_sources(config: TaskConfig) -> None:
                     checked_label(row, config)
 
 
-def _check(kind: TaskKind, splits: dict[str, list[Row]], config: TaskConfig) -> None:
-    trained: set[str] = set(config.label_names or ())
-    for split, rows in splits.items():
+def _check(task: TaskRows, labels: LabelSet | None, config: TaskConfig) -> None:
+    trained: set[int] = set()
+    for split, rows in {"train": task.train, "validation": task.validation, **task.evaluations}.items():
         with _named(f"task.{split}"):
-            if kind == "question_answering":
+            if task.kind == "question_answering":
                 questions = read_questions(rows)
                 if split == "train":
                     trainable_questions(questions, stop=config.on_error == "stop")
                 continue
             for row in rows:
-                if kind == "regression":
+                if labels is None:
                     checked_number(row, config)
                     continue
-                label = checked_label(row, config)
+                number = class_of_label(row, config, labels)
                 if split == "train":
-                    trained.add(label)
-                elif label not in trained:
-                    raise DataError(
-                        f"{row.origin}: the label {label!r} does not occur in training (there: "
-                        f"{', '.join(sorted(trained)[:20])}); correct the row or add training examples"
-                    )
+                    trained.add(number)
+                elif number >= 0 and number not in trained:
+                    label = label_text(row[columns_of(config, row).label])
+                    raise unseen_label(row, str(label), [labels.names[seen] for seen in sorted(trained)])
 
 
 def _items(config: TaskConfig) -> Iterator[tuple[str, str]]:

@@ -74,6 +74,12 @@ class TaskConfig(BaseModel):
         le=0.5,
         description="share of train that no stage trains on, for choosing seeds, rates and steps by",
     )
+    split_seed: int = Field(
+        default=0,
+        ge=0,
+        description="decides which rows evaluation_fraction and validation_fraction hold out; the same for every stage "
+        "and training seed",
+    )
     article_split: str | None = Field(
         default=None,
         min_length=1,
@@ -84,7 +90,10 @@ class TaskConfig(BaseModel):
     text_pair_column: str | None = Field(default=None, min_length=1, description="Column of a pair's second text")
     label_column: str | None = Field(default=None, min_length=1, description="Column of the label (default: label)")
     label_names: list[str] | None = Field(
-        default=None, min_length=2, description="The labels in class order; default: those of training, sorted"
+        default=None,
+        min_length=2,
+        description="The labels in class order: a number in a file counts them from 0; default: those of training, "
+        "sorted",
     )
     drop_labels: list[str] = Field(default_factory=list, description="rows with such a label are left out and counted")
     on_error: Literal["stop", "drop"] | None = Field(
@@ -141,6 +150,8 @@ class TaskConfig(BaseModel):
     @field_validator("label_names")
     @classmethod
     def _distinct(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and not all(name.strip() for name in value):
+            raise ValueError("names an empty label; each label needs a name")
         if value is not None and len(set(value)) < len(value):
             doubles = sorted({name for name in value if value.count(name) > 1})
             raise ValueError(f"names a label twice: {', '.join(doubles)}; each label must stand once")

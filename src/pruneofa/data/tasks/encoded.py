@@ -9,7 +9,10 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["EncodedDataset", "encode_texts", "token_fields"]
+__all__ = ["UNLABELLED", "EncodedDataset", "encode_texts", "token_fields"]
+
+UNLABELLED = -1
+"""The class number of an example without a label."""
 
 _TOKENIZE_BATCH = 1000
 Texts = list[str] | list[tuple[str, str]]
@@ -25,7 +28,7 @@ class EncodedDataset:
 
     Attributes:
         texts: the texts, or pairs of texts, as read.
-        labels: class numbers (int64) or, in regression, numbers (float32), shape [examples].
+        labels: class numbers (int64) or, in regression, numbers (float32), shape [examples]; -1 or NaN without a label.
         input_ids: token ids of each example, special tokens included.
         token_type_ids: segment of each token, for pairs if the tokenizer's model tells segments apart; else None.
         truncated: how many examples were longer than allowed and were cut.
@@ -44,6 +47,12 @@ class EncodedDataset:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """Which examples have a label, shape [examples]."""
+        known = self.labels == self.labels if self.labels.dtype.kind == "f" else self.labels != UNLABELLED
+        return np.asarray(known, dtype=np.bool_)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         """One example: `input_ids`, `attention_mask`, `token_type_ids` where there are any, and `label`."""

@@ -12,12 +12,15 @@ from pruneofa.data.tasks.classification import (
     encode_numbers,
     seen_labels,
     split_statistics,
+    task_labels,
 )
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.encoded import EncodedDataset
+from pruneofa.data.tasks.labels import LabelSet
 from pruneofa.data.tasks.layouts import located
+from pruneofa.data.tasks.overlap import count_overlaps
 from pruneofa.data.tasks.questions import read_questions, trainable_questions
-from pruneofa.data.tasks.rows import EVALUATION, kind_of_rows, read_evaluation_rows, read_task_rows
+from pruneofa.data.tasks.rows import EVALUATION, read_evaluation_rows, read_task_rows
 from pruneofa.data.tasks.windows import WindowDataset, encode_questions
 from pruneofa.errors import DataError
 
@@ -41,7 +44,8 @@ class TaskData:
         evaluations: name -> split to report on; "evaluation" comes first.
         label_names: the label of each class number; None where there are no classes.
         statistics: for each split its figures (examples, truncated, lengths in tokens, labels ...); under "dropped" how
-            many rows were left out and why, under "partial" what is incomplete about the data, where that is so.
+            many rows were left out and why, under "overlap" how many examples of a split are in training too, under
+            "partial" what is incomplete about the data, where that is so.
         max_length: what examples were cut to, in tokens.
     """
 
@@ -75,7 +79,7 @@ def load_task(
     """
     config = located(config)
     rows = read_task_rows(config)
-    kind = kind_of_rows(config, rows.train)
+    kind = rows.kind
     config = config.settled(kind, model_max_length, getattr(tokenizer, "model_max_length", None))
     config.metric_of(kind)
     dropped = {split: dict(reasons) for split, reasons in rows.dropped.items()}
@@ -95,12 +99,11 @@ def load_task(
         others = {name: encode_numbers(part, tokenizer, config) for name, part in (held | rows.evaluations).items()}
     else:
         names = class_names(rows.train, config)
-        train = classes = encode_classes(
-            rows.train, names, "label_names" if config.label_names else "the labels", tokenizer, config
-        )
+        labels = task_labels(names, config)
+        train = classes = encode_classes(rows.train, labels, tokenizer, config)
         known = seen_labels(classes, names)
         others = {
-            name: encode_classes(part, names, "the training data", tokenizer, config, known)
+            name: encode_classes(part, labels, tokenizer, config, known)
             for name, part in (held | rows.evaluations).items()
         }
     statistics: dict[str, Any] = {
@@ -108,6 +111,8 @@ def load_task(
     }
     if dropped:
         statistics["dropped"] = dropped
+    if overlaps := count_overlaps(train, others):
+        statistics["overlap"] = overlaps
     if config.partial is not None:
         statistics["partial"] = config.partial
     validation = others.pop("validation", None)
@@ -118,7 +123,7 @@ def load_evaluations(
     config: TaskConfig,
     kind: TaskKind,
     tokenizer: "PreTrainedTokenizerBase",
-    label_names: Sequence[str] | None,
+    labels: LabelSet | None,
     model_max_length: int | None = None,
 ) -> dict[str, Split]:
     """Read, check and tokenise the splits to report on, for a trained model.
@@ -127,23 +132,23 @@ def load_evaluations(
         config: the task.
         kind: of the model.
         tokenizer: the model's tokenizer.
-        label_names: the model's labels in class order, for a classification.
+        labels: the model's, for a classification.
         model_max_length: longest sequence that the model takes, in tokens.
 
     Raises:
-        DataError: as `load_task`; a label that is not among `label_names`; the task is of another kind.
+        DataError: as `load_task`; a label that is not among `labels`; the task is of another kind.
     """
     if config.kind not in ("auto", kind):
         raise DataError(f"the model was trained for {kind}, but the task {config.task_name!r} is {config.kind}")
     config = config.settled(kind, model_max_length, getattr(tokenizer, "model_max_length", None), trained=True)
-    rows, _ = read_evaluation_rows(located(config))
-    return {name: _encode_evaluation(part, kind, label_names, tokenizer, config) for name, part in rows.items()}
+    rows, _ = read_evaluation_rows(located(config), kind)
+    return {name: _encode_evaluation(part, kind, labels, tokenizer, config) for name, part in rows.items()}
 
 
 def _encode_evaluation(
     rows: list[Row],
     kind: TaskKind,
-    label_names: Sequence[str] | None,
+    labels: LabelSet | None,
     tokenizer: "PreTrainedTokenizerBase",
     config: TaskConfig,
 ) -> Split:
@@ -151,8 +156,8 @@ def _encode_evaluation(
         return encode_questions(read_questions(rows), tokenizer, config)
     if kind == "regression":
         return encode_numbers(rows, tokenizer, config)
-    assert label_names is not None
-    return encode_classes(rows, label_names, "the model's labels", tokenizer, config)
+    assert labels is not None
+    return encode_classes(rows, labels, tokenizer, config)
 
 
 def _statistics(split: Split, names: Sequence[str] | None) -> dict[str, Any]:

@@ -1,21 +1,23 @@
 """A task's rows, read and split: what is trained on, held out, and reported on; before any tokenizer."""
 
 import logging
-import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pruneofa.data.metrics.task_metrics import TaskKind
 from pruneofa.data.sources.reading import read_rows
 from pruneofa.data.sources.rows import Row, column_value, text_value
+from pruneofa.data.tasks.columns import columns_of, label_of
 from pruneofa.data.tasks.config import Source, TaskConfig
+from pruneofa.data.tasks.kinds import kind_of_rows, labelled_rows
+from pruneofa.data.tasks.labels import label_text
 from pruneofa.data.tasks.left_out import is_question, usable_rows
-from pruneofa.data.tasks.presets import PRESETS, Columns
 from pruneofa.data.tasks.questions import check_question
 from pruneofa.data.tasks.splitting import article_lists, hold_out
 from pruneofa.errors import DataError
 
-__all__ = ["EVALUATION", "TaskRows", "columns_of", "kind_of_rows", "read_evaluation_rows", "read_task_rows"]
+__all__ = ["EVALUATION", "TaskRows", "read_evaluation_rows", "read_task_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +30,14 @@ class TaskRows:
     """The rows of a task.
 
     Attributes:
+        kind: what its training rows make of it.
         train: to train on.
         validation: held out of training; empty where `validation_fraction` is 0.
         evaluations: name of a split to report on -> its rows; the first is "evaluation".
         dropped: split -> why -> how many rows were left out.
     """
 
+    kind: TaskKind
     train: list[Row]
     validation: list[Row]
     evaluations: dict[str, list[Row]]
@@ -49,10 +53,13 @@ def read_task_rows(config: TaskConfig) -> TaskRows:
     assert config.train is not None
     dropped: dict[str, dict[str, int]] = {}
     train = _read("train", config.train, config, dropped)
+    kind = kind_of_rows(config, train)
+    train, unlabelled = labelled_rows(train, config, kind)
+    _tell("train", unlabelled, dropped)
     evaluations = {}
     if config.evaluation is None:
         assert config.evaluation_fraction is not None
-        train, evaluations[EVALUATION] = hold_out(train, _grouping(config), config.evaluation_fraction, EVALUATION)
+        train, evaluations[EVALUATION] = _held_out(train, kind, config, EVALUATION)
     evaluations |= _read_evaluations(config, dropped)
     if config.article_split is not None:
         wanted, reported = article_lists(config.article_split)
@@ -60,12 +67,37 @@ def read_task_rows(config: TaskConfig) -> TaskRows:
         evaluations[EVALUATION] = _articles(evaluations[EVALUATION], reported, EVALUATION, config)
     validation: list[Row] = []
     if config.validation_fraction:
-        train, validation = hold_out(train, _grouping(config), config.validation_fraction, "validation")
-    return TaskRows(train, validation, evaluations, dropped)
+        train, validation = _held_out(train, kind, config, "validation")
+    return TaskRows(kind, train, validation, evaluations, dropped)
 
 
-def read_evaluation_rows(config: TaskConfig) -> tuple[dict[str, list[Row]], dict[str, dict[str, int]]]:
+def _held_out(rows: list[Row], kind: TaskKind, config: TaskConfig, split: str) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and those of another split that is taken out of them, with every class in both if it can be."""
+    fraction = config.evaluation_fraction if split == EVALUATION else config.validation_fraction
+    assert fraction is not None
+    columns = columns_of(config, rows[0])
+
+    def label(row: Row) -> str:
+        return (label_of(row, columns) or "") if kind == "classification" else ""
+
+    kept, held = hold_out(rows, _grouping(config), fraction, split, stratum_of=label, seed=config.split_seed)
+    counts, present = Counter(map(label, rows)), set(map(label, held))
+    if lost := [f"{name!r} ({count} of {len(rows):,})" for name, count in counts.items() if name not in present]:
+        logger.warning(
+            "%s: holds no example of the label %s, of which training keeps all (task.%s_fraction is %g); add examples "
+            "of it, or give the split a source of its own",
+            split,
+            ", ".join(lost[:5]),
+            split,
+            fraction,
+        )
+    return kept, held
+
+
+def read_evaluation_rows(config: TaskConfig, kind: TaskKind) -> tuple[dict[str, list[Row]], dict[str, dict[str, int]]]:
     """The rows to report on by split, and how many were left out and why; training is read only where it is split.
+
+    A source of a classification or regression may have no labels.
 
     Raises:
         DataError: as `read_task_rows`.
@@ -78,49 +110,26 @@ def read_evaluation_rows(config: TaskConfig) -> tuple[dict[str, list[Row]], dict
     if config.article_split is not None:
         _, reported = article_lists(config.article_split)
         evaluations[EVALUATION] = _articles(evaluations[EVALUATION], reported, EVALUATION, config)
+    if kind != "question_answering":
+        for split, rows_of_split in evaluations.items():
+            _may_lack_labels(split, rows_of_split, config)
     return evaluations, dropped
 
 
-def columns_of(config: TaskConfig, row: Row) -> Columns:
-    """The columns of text, pair and label: those that are given, else those of the task's form in this source."""
-    preset = PRESETS.get(config.task_name)
-    forms = preset.columns if preset is not None else ()
-    public = next((form for form in forms if {form.text, form.label, form.pair or form.text} <= row.keys()), None)
-    # Without a form that fits, the first one's names give the clearest complaint about what is missing.
-    form = public or (forms[0] if forms else Columns("text", None, "label"))
-    return Columns(
-        config.text_column or form.text, config.text_pair_column or form.pair, config.label_column or form.label
-    )
-
-
-def kind_of_rows(config: TaskConfig, rows: list[Row]) -> TaskKind:
-    """What kind of task the training rows make, where the recipe leaves it open.
-
-    Question answering where there are the columns question, context and answers; regression where every label is a
-    number and one of them is not whole; classification else.
-
-    Raises:
-        DataError: one label is no number, while another is a number with a fraction or, in a file that tells numbers
-            from texts, a number: a gap in a regression's numbers must not make classes of them.
-    """
-    if config.kind != "auto":
-        return config.kind
-    if {"question", "context", "answers"} <= rows[0].keys():
-        return "question_answering"
-    if config.label_names is not None:
-        return "classification"
+def _may_lack_labels(split: str, rows: list[Row], config: TaskConfig) -> None:
+    """Rows of a source without a column of labels have none; one that was named must be there."""
     column = columns_of(config, rows[0]).label
-    numbers = [_number(row.get(column)) for row in rows]
-    found = [(row, number) for row, number in zip(rows, numbers, strict=True) if number is not None]
-    fraction = next((row for row, number in found if not number.is_integer()), None)
-    measured = fraction or next((row for row, _ in found if not isinstance(row[column], str)), None)
-    odd = next((row for row, number in zip(rows, numbers, strict=True) if number is None), None)
-    if measured is not None and odd is not None and column in odd:
-        raise DataError(
-            f"{odd.origin}: column {column!r} holds {str(odd[column])[:40]!r}, no number, while {measured.origin} has "
-            f"{measured[column]!r}; correct the row, or set task.kind to classification or regression"
-        )
-    return "classification" if fraction is None else "regression"
+    if config.label_column is not None or any(column in row for row in rows):
+        return
+    logger.warning(
+        "%s: no column %r (columns: %s), so its rows have no labels: predictions alone; if there is one, name it "
+        "with label_column",
+        split,
+        column,
+        ", ".join(map(str, list(rows[0])[:20])),
+    )
+    for row in rows:
+        row[column] = None
 
 
 def _read_evaluations(config: TaskConfig, dropped: dict[str, dict[str, int]]) -> dict[str, list[Row]]:
@@ -133,17 +142,40 @@ def _read(split: str, source: Source, config: TaskConfig, dropped: dict[str, dic
     rows, left_out = usable_rows(read_rows(source, keep_broken=True), _row_check(config), config, split)
     if rows and config.drop_labels:
         column = columns_of(config, rows[0]).label
-        unwanted = [row for row in rows if row.get(column) in config.drop_labels]
-        for row in unwanted:
-            left_out[f"label {row[column]!r}"] += 1
-        rows = [row for row in rows if row.get(column) not in config.drop_labels] if unwanted else rows
+        unwanted = {label_text(label) for label in config.drop_labels}
+        kept = [row for row in rows if _text_of(row.get(column)) not in unwanted]
+        for row in rows if len(kept) < len(rows) else ():
+            if _text_of(row.get(column)) in unwanted:
+                left_out[f"label {_text_of(row[column])!r}"] += 1
+        rows = kept
     if not rows:
         raise DataError(f"task.{split}: the source {source!r} holds no example; check it")
-    if left_out:
-        dropped[split] = dict(left_out)
-        for reason, count in left_out.items():
-            logger.warning("%s: %d rows left out: %s", split, count, reason)
+    _fill_gaps(rows, config)
+    _tell(split, left_out, dropped)
     return rows
+
+
+def _text_of(value: object) -> str | None:
+    """The label that a column holds; what is none is told later, with its place."""
+    try:
+        return label_text(value)
+    except ValueError:
+        return None
+
+
+def _fill_gaps(rows: list[Row], config: TaskConfig) -> None:
+    """Where some rows of JSON lines have the column of the label, those without it have no label."""
+    column = columns_of(config, rows[0]).label
+    if any(column in row for row in rows):
+        for row in rows:
+            row.setdefault(column, None)
+
+
+def _tell(split: str, left_out: Mapping[str, int], dropped: dict[str, dict[str, int]]) -> None:
+    """Note how many rows of a split are left out, and say so."""
+    for reason, count in left_out.items():
+        dropped.setdefault(split, {})[reason] = count
+        logger.warning("%s: %d rows left out: %s", split, count, reason)
 
 
 def _row_check(config: TaskConfig) -> Callable[[Row], None]:
@@ -182,14 +214,3 @@ def _grouping(config: TaskConfig) -> Callable[[Row], str]:
         return " ".join(text_value(row, columns_of(config, row).text).casefold().split())
 
     return group
-
-
-def _number(value: object) -> float | None:
-    """A finite number, written as one or in text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

@@ -1,13 +1,14 @@
-"""Rows held out of a split, in whole groups, so that nothing of a group is on both sides; no seed is involved.
+"""Rows held out of a split, in whole groups, so that nothing of a group is on both sides, with every class on both.
 
-Which groups are held out depends on their names alone (by SHA-256), so every stage, variant and seed of a task, and
-every later run, leaves out the same rows.
+Which groups are held out depends on their names, their classes and the split's own seed alone (by SHA-256), so every
+stage, variant and training seed of a task, and every later run, leaves out the same rows.
 """
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,36 +20,71 @@ Item = TypeVar("Item")
 
 
 def hold_out(
-    items: Sequence[Item], group_of: Callable[[Item], str], fraction: float, purpose: str
+    items: Sequence[Item],
+    group_of: Callable[[Item], str],
+    fraction: float,
+    purpose: str,
+    *,
+    stratum_of: Callable[[Item], str] = lambda item: "",
+    seed: int = 0,
 ) -> tuple[list[Item], list[Item]]:
     """Split items into those that stay and those that are held out, both in their own order.
 
-    Groups are taken in the order of the hash of purpose and name until `fraction` of the items is reached.
+    Every class gives its share of the `fraction` (by largest remainders, one at least), and has a group on both sides
+    where it has two; only of very many small classes some are not held out. Within a class, groups are taken in the
+    order of the hash of seed, purpose and name. A group of several classes counts for the rarest of them.
 
     Args:
         items: what is split.
         group_of: name of an item's group: the article of a question, the (first) text of an example.
         fraction: share of the items to hold out, in (0, 1).
         purpose: makes splits for different uses independent of each other.
+        stratum_of: an item's class; by default all are of one.
+        seed: another one makes another split.
 
     Raises:
-        DataError: there is one group only, so that one side would be empty.
+        DataError: no class has two groups, so that one side would be empty.
     """
-    sizes = Counter(group_of(item) for item in items)
-    order = sorted(sizes, key=lambda group: hashlib.sha256(f"pruneofa/{purpose}/{group}".encode()).digest())
-    if len(order) < 2:
+    groups, strata = [group_of(item) for item in items], [stratum_of(item) for item in items]
+    sizes, classes = Counter(groups), Counter(strata)
+    rarest: dict[str, str] = {}
+    for group, stratum in zip(groups, strata, strict=True):
+        rarest[group] = min(rarest.get(group, stratum), stratum, key=lambda name: (classes[name], name))
+    members: dict[str, list[str]] = {}
+    opening = f"pruneofa/{seed}/{purpose}" if seed else f"pruneofa/{purpose}"
+    for group in sorted(sizes, key=lambda name: hashlib.sha256(f"{opening}/{name}".encode()).digest()):
+        members.setdefault(rarest[group], []).append(group)
+    if not any(len(found) > 1 for found in members.values()):
         raise DataError(
-            f"{len(items)} examples of {len(order)} group can't be split for {purpose}; give a source of its own"
+            f"{len(items)} examples of {len(sizes)} group{'s' if len(sizes) > 1 else ''} can't be split for {purpose} "
+            f"with a class on both sides (at task.{purpose}_fraction); give a source of its own"
         )
     held: set[str] = set()
-    count = 0
-    for group in order[:-1]:
-        if count >= fraction * len(items):
-            break
-        held.add(group)
-        count += sizes[group]
-    kept = [item for item in items if group_of(item) not in held]
-    return kept, [item for item in items if group_of(item) in held]
+    for stratum, wanted in _quotas({name: sum(map(sizes.__getitem__, members[name])) for name in members}, fraction):
+        count = 0
+        for group in members[stratum][:-1]:  # one stays
+            if count >= wanted:
+                break
+            held.add(group)
+            count += sizes[group]
+    pairs = list(zip(items, groups, strict=True))
+    return [item for item, group in pairs if group not in held], [item for item, group in pairs if group in held]
+
+
+def _quotas(sizes: Mapping[str, int], fraction: float) -> list[tuple[str, int]]:
+    """How many items of each class to hold out: together the fraction of all, rounded up.
+
+    A class gives one at least, unless there are so many small ones that twice the fraction would go.
+    """
+    shares = {name: fraction * size for name, size in sizes.items()}
+    quotas = {name: math.floor(share) for name, share in shares.items()}
+    total = math.ceil(round(fraction * sum(sizes.values()), 9))
+    if sum(max(1, quota) for quota in quotas.values()) <= max(2 * total, total + 1):
+        quotas = {name: max(1, quota) for name, quota in quotas.items()}
+    missing = max(0, total - sum(quotas.values()))
+    for name in sorted(shares, key=lambda name: (quotas[name] - shares[name], name))[:missing]:
+        quotas[name] += 1
+    return list(quotas.items())
 
 
 def article_lists(path: str) -> tuple[frozenset[str], frozenset[str]]:
