@@ -1,13 +1,14 @@
 """The floors of the house: nothing imports upwards, and there are no circles."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 
-import pruneofa
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from pages.imports import ROOT, import_graph
 
-ROOT = Path(pruneofa.__file__).parent
 GROUND = {
     "errors",
     "atomic",
@@ -83,45 +84,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 
-def unit_of(module: str) -> str:
-    """The part that a dotted module name belongs to."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "package"
-
-
-def imports_of(path: Path) -> set[str]:
-    """Modules of this package that a file names in any import, also inside functions and under TYPE_CHECKING."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                is_module = (ROOT.parent / (name.replace(".", "/") + ".py")).exists()
-                is_package = (ROOT.parent / name.replace(".", "/") / "__init__.py").exists()
-                found.add(name if is_module or is_package else str(node.module))
-    return {name for name in found if name.split(".")[0] == "pruneofa"}
-
-
-def graph() -> dict[str, dict[str, set[str]]]:
-    """Part -> part that it imports -> files that do."""
-    edges: dict[str, dict[str, set[str]]] = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        relative = path.relative_to(ROOT)
-        part = relative.parts[0].removesuffix(".py")
-        part = "package" if part == "__init__" else part
-        for module in imports_of(path):
-            if (imported := unit_of(module)) != part:
-                edges.setdefault(part, {}).setdefault(imported, set()).add(str(relative))
-        edges.setdefault(part, {})
-    for home in pruneofa._HOMES.values():
-        edges["package"].setdefault(unit_of(home), set()).add("__init__.py")
-    return edges
-
-
-EDGES = graph()
+EDGES = import_graph()
 
 
 def test_every_part_has_its_floor():
@@ -180,3 +143,11 @@ def test_library_code_never_prints_nor_parses_arguments():
         assert not {"argparse", "typer", "click"} & {
             alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
         }, path
+
+
+def test_files_and_folders_stay_small():
+    for path in sorted(ROOT.rglob("*.py")):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+    for folder in {path.parent for path in ROOT.rglob("*.py")}:
+        modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= 20, f"{folder}: {len(modules)} modules side by side"

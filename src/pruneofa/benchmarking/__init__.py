@@ -1,1 +1,1 @@
-"""Times runtimes beside each other: each in a process of its own, taking turns, on the same inputs."""
+"""Runtimes timed beside each other: each in a process of its own, in turns, on the same inputs."""

@@ -1,1 +1,1 @@
-"""Data: rows from files and data sets, the pre-training corpus, masking, batches, classification tasks, metrics."""
+"""Rows from files and data sets, the pre-training corpus, masking, batches, tasks and their metrics."""

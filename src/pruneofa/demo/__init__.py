@@ -1,1 +1,1 @@
-"""The demo's own data."""
+"""The demo's own data: a source and pinned packages."""

@@ -1,1 +1,1 @@
-"""What a recipe's training will need: operations, memory, disk, time and money, before it runs."""
+"""What a recipe's training needs before it runs: operations, memory, disk and time."""

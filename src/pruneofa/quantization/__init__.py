@@ -1,1 +1,1 @@
-"""int8 quantization of an encoder's Linear layers: fake quantization, quantization-aware training, stored scales."""
+"""int8: fake quantization, training with it, calibration, attention products, conversion, sensitivity."""
