@@ -32,6 +32,17 @@ _TrainFile = Annotated[
 _Form = Annotated[
     str | None, typer.Option("--form", help="Form of the examples: blocks, pairs or sentences (default: blocks).")
 ]
+_LineEnd = Annotated[
+    str | None,
+    typer.Option(
+        "--line_end",
+        help="What a line's end means: space (text runs on), sentence (it ends one), document (each line is one).",
+    ),
+]
+_OnError = Annotated[
+    str | None,
+    typer.Option("--on_error", help="A row that can't be read: stop (default), or drop (left out, counted, listed)."),
+]
 _EXAMPLE = (
     "pruneofa corpus --model_name_or_path bert-base-uncased --train_file 'dump/*-pages-articles*.xml.bz2' "
     "--form pairs --max_length 512 --output_dir runs/wikipedia --stats"
@@ -42,6 +53,8 @@ _FLAGS: Flags = {
     "train_file": (_TrainFile, "corpus.source"),
     "text_column": (TextColumn, "corpus.text_column"),
     "form": (_Form, "corpus.form"),
+    "line_end": (_LineEnd, "corpus.line_end"),
+    "on_error": (_OnError, "corpus.on_error"),
     "max_length": (MaxLength, "corpus.max_length"),
     "seed": (Seed, "seed"),
 }
@@ -59,6 +72,8 @@ def corpus(
     train_file: _TrainFile = None,
     text_column: TextColumn = None,
     form: _Form = None,
+    line_end: _LineEnd = None,
+    on_error: _OnError = None,
     max_length: MaxLength = None,
     seed: Seed = None,
     num_proc: Annotated[
@@ -77,6 +92,7 @@ def corpus(
     from pruneofa.reporting.corpus import write_corpus_picture
 
     given = {"train_file": train_file, "text_column": text_column, "form": form, "max_length": max_length, "seed": seed}
+    given |= {"line_end": line_end, "on_error": on_error}
     settings = recipe_keys(_FLAGS, "corpus", given)
     asked = any(value is not None for value in (recipe, model, overrides, *settings.values()))
     if not stats or asked or not has_corpus(output_dir):

@@ -319,7 +319,7 @@ def test_errors_of_building(write, source, bert_tokenizer, tmp_path):
         build_corpus(CorpusConfig(source=source, text_column="txt"), bert_tokenizer, out)
     with pytest.raises(DataError, match=r"holds no text in column 'text' \(dropped: 2 empty\); check the source"):
         build_corpus(CorpusConfig(source=write("e.jsonl", '{"text": ""}\n{"text": "\\u0001"}')), bert_tokenizer, out)
-    with pytest.raises(DataError, match="1 documents, none of which is left for training"):
+    with pytest.raises(DataError, match="1 document, none of which is left for training"):
         build_corpus(CorpusConfig(source=write("one.txt", "good film")), bert_tokenizer, out)
     three = write("three.txt", "good film\n\nbad film\n\ngood plot\n\ngood plot")
     with pytest.raises(DataError, match="4 documents, too few for form pairs: training, and validation"):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruneofa.atomic import replacing_folder, write_json
 from pruneofa.cores import usable_cores
+from pruneofa.data.pretraining.building.advice import advice, check_sentences
 from pruneofa.data.pretraining.building.config import CorpusConfig
 from pruneofa.data.pretraining.building.documents import read_batches
 from pruneofa.data.pretraining.building.example_shards import (
@@ -107,6 +108,7 @@ def build_corpus(
                 unknown=tokenizer.unk_token_id,
                 validation_below=validation_threshold(config, shards, work.dropped(token_facts)),
             )
+            check_sentences(config, token_facts)
             example_facts = _make_examples(shards, settings, work, runner)
         statistics = corpus_statistics(token_facts, example_facts)
         seconds = summed_seconds(token_facts, example_facts) | {"elapsed": time.perf_counter() - began}
@@ -117,8 +119,16 @@ def build_corpus(
             work.remove()
         raise
     work.remove()
+    extensions = [row_extension(Path(item.get("file", ""))) for item in identity["source"]]
+    for warning in advice(config, extensions, token_facts, statistics):
+        _logger.warning("corpus: %s", warning)
+    documents, examples = statistics["documents"], statistics["train"]["examples"]
     _logger.info(
-        "corpus of %d documents, %d training examples", statistics["documents"], statistics["train"]["examples"]
+        "corpus of %s document%s, %s training example%s",
+        f"{documents:,}",
+        "" if documents == 1 else "s",
+        f"{examples:,}",
+        "" if examples == 1 else "s",
     )
     return statistics
 
@@ -147,7 +157,9 @@ def _tokenize(
     count = work.shard_count()
     if count is not None:
         return work.token_facts(count)
-    settings = TokenizeSettings(rules, None if config.form == "blocks" else config.language, config.seed)
+    settings = TokenizeSettings(
+        rules, None if config.form == "blocks" else config.language, config.seed, config.line_end == "sentence"
+    )
     first, position = work.resume_at()
     if first:
         _logger.info("%d shards are finished, going on with document %d", first, position.number)
@@ -156,7 +168,7 @@ def _tokenize(
     def tasks() -> Iterator[TokenizeTask]:
         nonlocal count
         progress = _Progress(_share_read(sizes, position.part))
-        for batch in read_batches(config.source, config.text_column, config.shard_characters, first, position):
+        for batch in read_batches(config, first, position):
             count = batch.shard + 1
             progress.report(_share_read(sizes, batch.end.part), "%d documents read, %d shards", batch.end.number, count)
             if not work.has_tokens(batch.shard):

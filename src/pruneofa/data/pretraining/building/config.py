@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-__all__ = ["CorpusConfig", "Form"]
+__all__ = ["CorpusConfig", "Form", "LineEnd"]
 
 Form = Literal["blocks", "pairs", "sentences"]
+LineEnd = Literal["space", "sentence", "document"]
 
 
 class CorpusConfig(BaseModel):
@@ -18,8 +19,18 @@ class CorpusConfig(BaseModel):
         min_length=1, description="File, folder, glob, built-in data set or hub:NAME, or a list of them"
     )
     text_column: str = Field(default="text", min_length=1, description="Column that holds the text")
+    line_end: LineEnd = Field(
+        default="space",
+        description="What a line's end means: space: nothing, text runs on; sentence: it ends a sentence (BERT's own "
+        "files, one sentence a line); document: each line of a text file is a document",
+    )
+    on_error: Literal["stop", "drop"] = Field(
+        default="stop",
+        description="A row that can't be read or holds no text: stop: an error; drop: left out, counted and listed",
+    )
     form: Form = Field(
         default="blocks",
+        validate_default=True,
         description="blocks: documents packed without gaps; pairs: BERT's segment pairs with next-sentence labels; "
         "sentences: whole sentences, packed",
     )
@@ -43,3 +54,12 @@ class CorpusConfig(BaseModel):
         le=2**28,
         description="Characters of text in a shard, the unit of parallel work, of memory and of resuming",
     )
+
+    @field_validator("form")
+    @classmethod
+    def _splits_sentences(cls, value: Form, info: ValidationInfo) -> Form:
+        if value == "blocks" and info.data.get("line_end") == "sentence":
+            raise ValueError(
+                "is blocks, which splits no sentences, but line_end is sentence; set form to pairs or sentences"
+            )
+        return value

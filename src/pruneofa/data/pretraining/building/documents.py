@@ -1,20 +1,28 @@
 """The source as a stream of batches of documents, one batch for each shard, the same for any number of processes."""
 
 import itertools
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+from pruneofa.data.pretraining.building.config import CorpusConfig
 from pruneofa.data.sources.reading import source_parts
 from pruneofa.data.sources.rows import Markup, Row, optional_text
+from pruneofa.data.sources.text_file import read_text_lines
+from pruneofa.errors import DataError
 
 __all__ = ["Document", "DocumentBatch", "Position", "read_batches"]
+
+_logger = logging.getLogger(__name__)
 
 # A document costs memory beside its text, so that a shard of tiny ones must not hold too many.
 _DOCUMENT_OVERHEAD = 32
 
-DROPPED = ("dropped_empty", "dropped_redirects", "dropped_other_pages")
+DROPPED = ("dropped_empty", "dropped_redirects", "dropped_other_pages", "dropped_broken")
+
+_LISTED = 5
 
 
 class Document(NamedTuple):
@@ -81,12 +89,23 @@ class _Pending:
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROPPED, 0))
 
     def add(self, row: Row, number: int, text_column: str) -> None:
-        """Take a row's document in, or count why not."""
+        """Take a row's document in, or count why not.
+
+        Raises:
+            DataError: the row can't be read, or lacks the column or a text in it; it is counted all the same.
+        """
         self.origin = self.origin or row.origin
+        if row.fault is not None:
+            self.dropped["dropped_broken"] += 1
+            raise DataError(row.fault.message)
         if (reason := _unwanted(row)) is not None:
             self.dropped[reason] += 1
             return
-        text = optional_text(row, text_column).strip()
+        try:
+            text = optional_text(row, text_column).strip()
+        except DataError:
+            self.dropped["dropped_broken"] += 1
+            raise
         if not text:
             self.dropped["dropped_empty"] += 1
             return
@@ -94,31 +113,37 @@ class _Pending:
         self.size += len(text) + _DOCUMENT_OVERHEAD
 
 
-def read_batches(
-    source: str | list[str], text_column: str, characters: int, shard: int = 0, start: Position | None = None
-) -> Iterator[DocumentBatch]:
-    """Read the source from `start` on; a batch ends with the document that reaches `characters`.
+def read_batches(config: CorpusConfig, shard: int = 0, start: Position | None = None) -> Iterator[DocumentBatch]:
+    """Read the source from `start` on; a batch ends with the document that reaches `config.shard_characters`.
 
     Args:
-        source: as of `pruneofa.data.sources.reading`.
-        text_column: column of the text.
-        characters: size of a batch.
+        config: names the source, the column of the text, what a line's end means, and what to do with a faulty row.
         shard: number of the first batch.
         start: where to begin; files before it are not opened.
 
     Raises:
-        DataError: any fault of the source.
+        DataError: any fault of the source, but for rows that are dropped.
     """
     start = start or Position()
-    parts = source_parts(source, stream=True)
+    readers = {".txt": read_text_lines} if config.line_end == "document" else None
+    parts = source_parts(config.source, readers, keep_broken=True, stream=True)
     number, pending, began = start.number, _Pending(), time.perf_counter()
     part, row_count = start.part, start.row
+    listed = 0
     for part in range(start.part, len(parts)):
         row_count = start.row if part == start.part else 0
         for row in itertools.islice(parts[part], row_count, None):
-            pending.add(row, number, text_column)
+            try:
+                pending.add(row, number, config.text_column)
+            except DataError as error:
+                if config.on_error == "stop":
+                    remedy = "; to leave such rows out and count them, pass --on_error drop (corpus.on_error)"
+                    raise DataError(f"{error}{remedy if pending.documents or shard else ''}") from error
+                listed += 1
+                if listed <= _LISTED:
+                    _logger.warning("corpus: left out: %s%s", error, " (further ones: counted)" * (listed == _LISTED))
             number, row_count = number + 1, row_count + 1
-            if pending.size >= characters:
+            if pending.size >= config.shard_characters:
                 yield _batch(pending, shard, Position(part, row_count, number), began)
                 shard, pending, began = shard + 1, _Pending(), time.perf_counter()
     if pending.origin:

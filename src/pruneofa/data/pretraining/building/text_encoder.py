@@ -19,7 +19,7 @@ TokenArray = npt.NDArray[np.int32]
 # The tokenizer's own results take some hundred bytes a token, and more for each text, so a batch is small.
 _BATCH_CHARACTERS = 500_000
 _TEXT_OVERHEAD = 64
-# A document beyond this is tokenised in pieces, cut before a space.
+# A document beyond this is tokenised in pieces, cut before a space; a word beyond it stays whole.
 _PIECE_CHARACTERS = 500_000
 
 
@@ -97,10 +97,28 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces, each cut before a space between two words, so that no word is parted."""
     begin = 0
     while len(text) - begin > _PIECE_CHARACTERS:
-        end = text.rfind(" ", begin + 1, begin + _PIECE_CHARACTERS)
-        end = end if end > 0 else begin + _PIECE_CHARACTERS
+        end = _place_to_cut(text, begin)
         yield text[begin:end]
         begin = end
     yield text[begin:] if begin else text
+
+
+def _place_to_cut(text: str, begin: int) -> int:
+    """The last lone space of a piece; where it has none, the first one behind it; else the end of the text."""
+    end = begin + _PIECE_CHARACTERS
+    while (end := text.rfind(" ", begin + 1, end)) > 0:
+        if _is_lone_space(text, end):
+            return end
+    end = begin + _PIECE_CHARACTERS - 1
+    while (end := text.find(" ", end + 1)) > 0:
+        if _is_lone_space(text, end):
+            return end
+    return len(text)
+
+
+def _is_lone_space(text: str, at: int) -> bool:
+    """Whether the space at `at` has no white space beside it, which tokenizers that keep it may take as one."""
+    return not text[at - 1].isspace() and not text[at + 1 : at + 2].isspace()

@@ -25,11 +25,13 @@ class TokenizeSettings:
         tokenizer: the fast tokenizer in its JSON form.
         language: of the sentence splitter; None where sentences are not split.
         seed: salts the hash of a text, which decides its split.
+        by_line: the end of a line ends a sentence.
     """
 
     tokenizer: str
     language: str | None
     seed: int
+    by_line: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,11 @@ def tokenize_shard(task: TokenizeTask) -> None:
             for text, document in zip(texts, task.batch.documents, strict=True)
         ]
     characters = sum(map(len, texts))
+    lines = sum(text.count("\n") + 1 for text in texts)
     with _timed(seconds, "split_sentences"):
         language = task.settings.language
         if language is not None:
-            texts = [mark_sentences(text, language) for text in texts]
+            texts = [mark_sentences(text, language, by_line=task.settings.by_line) for text in texts]
     with _timed(seconds, "tokenize"):
         encoder = text_encoder(task.settings.tokenizer)
         tokens, ends = encoder.encode(texts)
@@ -68,6 +71,8 @@ def tokenize_shard(task: TokenizeTask) -> None:
         "origin": task.batch.origin,
         "end": task.batch.end.as_dict(),
         "characters": characters,
+        "lines": lines,
+        "one_sentence_documents": int(np.count_nonzero(np.diff(documents) == 1)),
         "dropped": dropped,
         "seconds": seconds,
     }

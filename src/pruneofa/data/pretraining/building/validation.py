@@ -43,8 +43,8 @@ def validation_threshold(config: CorpusConfig, shards: ShardList, dropped: dict[
     if config.validation_fraction:
         threshold = max(int(config.validation_fraction * 2**63), smallest[-1] + 1)
     if _distinct(shards, threshold, least) < least:
-        held = f"the source {config.source!r} holds {documents} documents"
-        more = "give more documents (a text file needs a blank line between them)"
+        held = f"the source {config.source!r} holds {documents} document{'' if documents == 1 else 's'}"
+        more = "give more documents (a text file needs a blank line between them, or corpus.line_end: document)"
         if least == 2:
             raise DataError(
                 f"{held}, too few for form pairs: training, and validation where there is one, need two different ones "
