@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": {"architectures", "checkpoint", "folder", "models", "quantization", "package"},
     "training": {"architectures", "data", "distillation", "models", "quantization", "sparsity"},
     "evaluation": {"data", "engine"},
+    "serving": {"data", "engine"},
     "benchmarking": {"architectures", "checkpoint", "engine", "export", "models", "quantization"},
     "recipe": {"benchmarking", "data", "distillation", "quantization", "sparsity", "training"},
     "stages": {
@@ -76,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
             "recipe",
             "reporting",
         ),
-        *("stages", "training", "workflow", "package"),
+        *("serving", "stages", "training", "workflow", "package"),
     },
     "__main__": {"cli"},
     # Each name is imported when it is asked for, from a module below the workflow.

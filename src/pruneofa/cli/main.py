@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from pruneofa.cli import bench, corpus, evaluation, files, one_shot, pipeline, plan, stages, system
+from pruneofa.cli import bench, corpus, evaluation, files, one_shot, pipeline, plan, prediction, stages, system
 from pruneofa.errors import ConfigurationError, PruneofaError
 from pruneofa.ranks import FirstRankError, be_alone, has_joined, is_first, leave, rank, world_size
 from pruneofa.terminal import messages
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (pipeline, corpus, stages, one_shot, evaluation, plan, files, bench, system):
+for module in (pipeline, corpus, stages, one_shot, evaluation, prediction, plan, files, bench, system):
     module.register(app)
 
 

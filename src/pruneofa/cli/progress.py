@@ -43,13 +43,44 @@ def progress(label: str, console: Console | None = None) -> Iterator[Report]:
         yield report
 
 
+@contextlib.contextmanager
+def counter(label: str) -> Iterator[Callable[[int], None]]:
+    """A function that shows how many rows are done, of a file whose end nobody knows.
+
+    Args:
+        label: name of the file.
+    """
+    if messages.is_terminal:
+        with messages.status(label) as status:
+            yield lambda done: status.update(f"{label}: {done:,} rows")
+        return
+    is_due = _now_and_then()
+
+    def count(done: int) -> None:
+        if is_due():
+            logger.info("%s: %s rows", label, f"{done:,}")
+
+    yield count
+
+
 def _lines(label: str) -> Report:
-    last = time.monotonic()
+    is_due = _now_and_then()
 
     def report(what: str, done: int, of: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
+        if is_due():
             logger.info("%s: %s, %d of %d (%.0f %%)", label, what, done, of, 100 * done / max(1, of))
 
     return report
+
+
+def _now_and_then() -> Callable[[], bool]:
+    last = time.monotonic()
+
+    def is_due() -> bool:
+        nonlocal last
+        if time.monotonic() - last < _SECONDS_BETWEEN_LINES:
+            return False
+        last = time.monotonic()
+        return True
+
+    return is_due
