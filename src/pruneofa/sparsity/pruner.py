@@ -16,9 +16,10 @@ from pruneofa.sparsity.keeper import MaskKeeper
 from pruneofa.sparsity.masks import MaskSet, unwrap
 from pruneofa.sparsity.pattern import PATTERNS
 from pruneofa.sparsity.ranks import check_ranks_agree
-from pruneofa.sparsity.saliency import SALIENCIES
+from pruneofa.sparsity.saliency import saliency_of
 from pruneofa.sparsity.schedule import is_update, sparsity_at
 from pruneofa.sparsity.shards import whole
+from pruneofa.sparsity.statistics import WeightStatistics
 from pruneofa.sparsity.targets import starting_masks, target_modules
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,8 @@ class Pruner(MaskKeeper):
 
     Raises:
         ConfigurationError: a pattern of `targets` matches no Linear module, a target's weight is shared with another
-            module, the model has more zeros than `target_sparsity` wants, or it has a pruner or lock that is still
-            attached.
+            module, the model has more zeros than `target_sparsity` wants, it has a pruner or lock that is still
+            attached, or the saliency needs statistics before there are any.
     """
 
     def __init__(self, model: nn.Module, config: SparsityConfig) -> None:
@@ -65,6 +66,13 @@ class Pruner(MaskKeeper):
         self.masks.counts()
         self._start = self.masks.sparsity()
         self._hidden = HiddenValues(self.masks)
+        self._saliency = saliency_of(config.saliency)
+        self._statistics = WeightStatistics(self.masks, self._saliency)
+        if self._saliency.needs and config.begin_step == 0 and self.target > self._start:
+            raise ConfigurationError(
+                f"saliency {config.saliency!r} needs {' and '.join(sorted(self._saliency.needs))} before the first "
+                "cut; set begin_step to 1 or more, or initial_sparsity to 0"
+            )
         self._was_warned = False
 
     def attach(self, optimizer: Optimizer) -> None:
@@ -75,15 +83,23 @@ class Pruner(MaskKeeper):
         attached when they first step. The first cut is made here when `begin_step` is 0.
         """
         super().attach(optimizer)
+        if not self.frozen:
+            self._statistics.watch(self.model)
         if self.completed_steps == 0:
             self._follow_schedule()
         self._look("weights were written before the optimizer was attached")
+
+    def detach(self) -> None:
+        """Remove all hooks. Masks and weights stay as they are until something else changes them."""
+        super().detach()
+        self._statistics.unwatch()
 
     def move_to(self, model: nn.Module) -> None:
         """Go on with `model`, a copy of the model so far, in its place; attach an optimizer of it after this.
 
         Where either is sharded, every rank must call this.
         """
+        self._statistics.unwatch()
         super().move_to(model)
         self._hidden.fit()
         self._after_step()
@@ -101,6 +117,8 @@ class Pruner(MaskKeeper):
             raise ConfigurationError("Pruner.step: no optimizer is attached; call pruner.attach(optimizer) first")
         self.completed_steps += 1
         self._hooks.hook_gradients()
+        if not self.frozen:
+            self._statistics.watch(self.model)
         self._look(
             "something other than a step of an attached optimizer wrote weights (load_state_dict, averaged weights, an "
             "optimizer that updates without step())",
@@ -111,6 +129,8 @@ class Pruner(MaskKeeper):
     def freeze(self) -> None:
         """Let the masks rest as they are from now on, and drop the values under them."""
         self._hidden.drop()
+        self._statistics.unwatch()
+        self._statistics.forget()
         self._note_weights()
 
     @property
@@ -151,22 +171,29 @@ class Pruner(MaskKeeper):
     @torch.no_grad()
     def _reselect(self) -> None:
         """Select the masks anew from the dense weights, then hide what they drop."""
-        pattern = PATTERNS[self.config.pattern]
-        saliency = SALIENCIES[self.config.saliency]
+        if self._saliency.needs and self.completed_steps == 0:
+            return  # nothing goes yet, see __init__
+        if self._saliency.update is not None:
+            self._hidden.clear()  # what was made up for can't come back
         with self._hidden.restored():
-            units = {name: pattern.unit_saliency(saliency(weight)) for name, weight in self.masks.weights()}
+            seen = {name: self._statistics.seen(name, weight) for name, weight in self.masks.weights()}
+            pattern, scores = PATTERNS[self.config.pattern], self._saliency.scores
+            units = {name: pattern.unit_saliency(scores(one)) for name, one in seen.items()}
             for name, unit_mask in BUDGETS[self.config.scope](units, self.target).items():
                 weight = self.masks.weight(name)
                 mask = pattern.expand(unit_mask, weight.shape)
                 if self._start:  # a zero that the model came with stays one, also where a tensor has more than wanted
                     mask = mask & (self.masks.fitted(name, weight) | (weight != 0))
                 self.masks[name] = mask
+                if self._saliency.update is not None:
+                    weight.copy_(self._saliency.update(seen[name], mask))
+        self._statistics.forget()
         self._note_weights()
         self.masks.counts()
         check_ranks_agree(self.masks, self.completed_steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Clock, masks (one bit a weight) and, until the masks are frozen, the values under them (those alone).
+        """Clock, masks (one bit a weight) and, until those are frozen, the values under them and the saliency's sums.
 
         The same however the weights are split over ranks; every rank must call this then, and the first alone gets the
         values.
@@ -178,6 +205,7 @@ class Pruner(MaskKeeper):
             "shapes": {name: list(self.masks[name].shape) for name in self.masks},
             "masks": {name: pack_bits(whole(self.masks[name])) for name in self.masks},
             "hidden": self._hidden.state(),
+            **self._statistics.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -187,6 +215,7 @@ class Pruner(MaskKeeper):
             CheckpointError: the state belongs to other modules or other shapes, or is damaged; nothing changed.
         """
         masks = self._checked_masks(state)
+        self._statistics.load(state)
         for name, mask in masks.items():
             self.masks[name] = mask
         self.masks.counts()

@@ -1,15 +1,109 @@
-"""Which weight matters: saliencies, registered by the name that recipes store."""
+"""Which weight matters: saliencies, registered by the name that recipes store. One's own is one more entry.
 
-from collections.abc import Callable
+register_saliency("random", Saliency(lambda seen: torch.rand_like(seen.weight)))
+"""
 
-import torch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
-Saliency = Callable[[torch.Tensor], torch.Tensor]
+from pruneofa.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Saliency", "SeenWeight", "magnitude", "register_saliency", "saliencies", "saliency_of", "wanda"]
+
+Need = Literal["gradients", "inputs"]
+"""Statistics that a pruner can gather for a saliency between two selections."""
 
 
-def magnitude(weight: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class SeenWeight:
+    """What a saliency sees of one weight.
+
+    Attributes:
+        weight: `[outputs, inputs]`. The dense values, those under the mask too; of a saliency with an update the
+            pruned ones are zero.
+        fisher: blocks of the mean of `g g^T` over backward passes, see `fisher.FisherBlocks`; None unless gradients
+            are needed.
+        input_power: mean square of each input over tokens that are no padding, `[inputs]`; None unless needed.
+    """
+
+    weight: "Tensor"
+    fisher: "Tensor | None" = None
+    input_power: "Tensor | None" = None
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """How weights are ranked.
+
+    Attributes:
+        scores: what is seen -> score of each weight, of its shape; the least go.
+        needs: statistics that must be gathered first. They come from the passes since the last selection.
+        update: what is seen and the new mask -> the weight with the pruned ones removed and the others moved to make up
+            for them, of its shape. Weights that were pruned can't come back then.
+    """
+
+    scores: "Callable[[SeenWeight], Tensor]"
+    needs: frozenset[Need] = frozenset()
+    update: "Callable[[SeenWeight, Tensor], Tensor] | None" = None
+
+
+def magnitude(seen: SeenWeight) -> "Tensor":
     """Absolute value of each weight (gradual magnitude pruning; PruneOFA, section 3)."""
-    return weight.detach().abs()
+    return seen.weight.detach().abs()
 
 
-SALIENCIES: dict[str, Saliency] = {"magnitude": magnitude}
+def wanda(seen: SeenWeight) -> "Tensor":
+    """Absolute value times the root mean square of the weight's input (Wanda; Sun et al. 2023, equation 1).
+
+    Ranked over a whole tensor, or all of them, as `scope` says; Wanda itself ranks within each output.
+    """
+    assert seen.input_power is not None
+    return seen.weight.detach().abs() * seen.input_power.sqrt().to(seen.weight.dtype)
+
+
+def _block_fisher(seen: SeenWeight) -> "Tensor":
+    from pruneofa.sparsity.fisher import fisher_scores
+
+    return fisher_scores(seen)
+
+
+def _fisher_update(seen: SeenWeight, mask: "Tensor") -> "Tensor":
+    from pruneofa.sparsity.fisher import fisher_update
+
+    return fisher_update(seen, mask)
+
+
+_SALIENCIES: dict[str, Saliency] = {
+    "magnitude": Saliency(magnitude),
+    "wanda": Saliency(wanda, frozenset({"inputs"})),
+    "block_fisher": Saliency(_block_fisher, frozenset({"gradients"}), _fisher_update),
+}
+
+
+def register_saliency(name: str, saliency: Saliency) -> None:
+    """Add a saliency under the name that `SparsityConfig.saliency` takes, or replace the one of that name."""
+    _SALIENCIES[name] = saliency
+
+
+def saliencies() -> Mapping[str, Saliency]:
+    """Every registered saliency by its name."""
+    return MappingProxyType(_SALIENCIES)
+
+
+def saliency_of(name: str) -> Saliency:
+    """The saliency of a name.
+
+    Raises:
+        ConfigurationError: it is not registered.
+    """
+    if name not in _SALIENCIES:
+        raise ConfigurationError(
+            f"saliency {name!r} is not registered; known are {', '.join(sorted(_SALIENCIES))}; add it with "
+            "pruneofa.sparsity.saliency.register_saliency"
+        )
+    return _SALIENCIES[name]

@@ -11,6 +11,8 @@ from pruneofa.errors import CheckpointError
 from pruneofa.sparsity.pruner import Pruner
 
 _FORMAT = "pruneofa-pruner-1"
+_TENSORS = ("masks", "hidden", "fisher", "power")
+"""Entries of the state that hold tensors by module; the last two only where the saliency gathers them."""
 
 
 def save_pruner(pruner: Pruner, path: Path, *, write: bool = True) -> None:
@@ -24,9 +26,10 @@ def save_pruner(pruner: Pruner, path: Path, *, write: bool = True) -> None:
     state = pruner.state_dict()
     if not write:
         return
-    tensors = {f"{kind}:{name}": tensor for kind in ("masks", "hidden") for name, tensor in state[kind].items()}
-    scalars = {key: value for key, value in state.items() if key not in ("masks", "hidden")}
-    order = {kind: list(state[kind]) for kind in ("masks", "hidden")}
+    kinds = [kind for kind in _TENSORS if kind in state]
+    tensors = {f"{kind}:{name}": tensor for kind in kinds for name, tensor in state[kind].items()}
+    scalars = {key: value for key, value in state.items() if key not in kinds}
+    order = {kind: list(state[kind]) for kind in kinds}
     save_file(tensors, path, metadata={"format": _FORMAT, "scalars": json.dumps(scalars), "order": json.dumps(order)})
 
 
