@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.sparsity.budget import prune_count
-from pruneofa.sparsity.fisher import outer_products
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.sparsity.saliency import Saliency, SeenWeight, register_saliency, saliencies, saliency_of
+from pruneofa.sparsity.saliency.fisher import outer_products
+from pruneofa.sparsity.saliency.saliencies import Saliency, SeenWeight, register_saliency, saliencies, saliency_of
 from pruneofa.training.trainer.pruner_file import load_pruner, save_pruner
 
 GATHERING = ["block_fisher", "wanda"]
@@ -83,7 +83,7 @@ def recorder(request: pytest.FixtureRequest):
     found = Recorder(*request.param)
     register_saliency("recorder", found.saliency)
     yield found
-    from pruneofa.sparsity.saliency import _SALIENCIES
+    from pruneofa.sparsity.saliency.saliencies import _SALIENCIES
 
     del _SALIENCIES["recorder"]
 
@@ -164,7 +164,7 @@ def test_a_users_own_saliency_is_one_more_entry() -> None:
         for name, weight in pruner.masks.weights():
             assert weight.abs().max() <= before[name][~pruner.masks[name]].abs().min()
     finally:
-        from pruneofa.sparsity.saliency import _SALIENCIES
+        from pruneofa.sparsity.saliency.saliencies import _SALIENCIES
 
         del _SALIENCIES["smallest_stays"]
     assert sorted(saliencies()) == ["block_fisher", "magnitude", "wanda"]

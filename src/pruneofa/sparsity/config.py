@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from pruneofa.sparsity.saliency import saliency_of
+from pruneofa.sparsity.saliency.saliencies import saliency_of
 
 
 class SparsityConfig(BaseModel):

@@ -16,10 +16,10 @@ from pruneofa.sparsity.keeper import MaskKeeper
 from pruneofa.sparsity.masks import MaskSet, unwrap
 from pruneofa.sparsity.pattern import PATTERNS
 from pruneofa.sparsity.ranks import check_ranks_agree
-from pruneofa.sparsity.saliency import saliency_of
+from pruneofa.sparsity.saliency.saliencies import saliency_of
+from pruneofa.sparsity.saliency.statistics import WeightStatistics
 from pruneofa.sparsity.schedule import is_update, sparsity_at
 from pruneofa.sparsity.shards import whole
-from pruneofa.sparsity.statistics import WeightStatistics
 from pruneofa.sparsity.targets import starting_masks, target_modules
 
 logger = logging.getLogger(__name__)

@@ -67,13 +67,13 @@ def wanda(seen: SeenWeight) -> "Tensor":
 
 
 def _block_fisher(seen: SeenWeight) -> "Tensor":
-    from pruneofa.sparsity.fisher import fisher_scores
+    from pruneofa.sparsity.saliency.fisher import fisher_scores
 
     return fisher_scores(seen)
 
 
 def _fisher_update(seen: SeenWeight, mask: "Tensor") -> "Tensor":
-    from pruneofa.sparsity.fisher import fisher_update
+    from pruneofa.sparsity.saliency.fisher import fisher_update
 
     return fisher_update(seen, mask)
 
@@ -104,6 +104,6 @@ def saliency_of(name: str) -> Saliency:
     if name not in _SALIENCIES:
         raise ConfigurationError(
             f"saliency {name!r} is not registered; known are {', '.join(sorted(_SALIENCIES))}; add it with "
-            "pruneofa.sparsity.saliency.register_saliency"
+            "pruneofa.sparsity.saliency.saliencies.register_saliency"
         )
     return _SALIENCIES[name]

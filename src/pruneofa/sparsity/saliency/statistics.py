@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.ranks import world_size
-from pruneofa.sparsity.fisher import outer_products
 from pruneofa.sparsity.masks import MaskSet
-from pruneofa.sparsity.saliency import Saliency, SeenWeight
+from pruneofa.sparsity.saliency.fisher import outer_products
+from pruneofa.sparsity.saliency.saliencies import Saliency, SeenWeight
 from pruneofa.sparsity.shards import is_sharded
 
 
