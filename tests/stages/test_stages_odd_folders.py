@@ -122,3 +122,15 @@ def test_no_padding_token_is_told(tmp_path):
     with pytest.raises(DataError, match="the tokenizer has no padding token"):
         evaluated(folder, ["the cat", "the cat sat"], folder)
     assert engine_logits(folder, ["the cat"]).shape == (1, 3)
+
+
+@pytest.mark.parametrize("edit", ["cut on the left", "DistilBERT's class", "a short length"])
+def test_an_exported_graph_beside_its_folder(tmp_path, edit):
+    from pruneofa.export.export_model import export_model
+
+    folder = tmp_path / "model"
+    write_model(folder, seed=2)
+    TOKENIZER_EDITS[edit](folder)
+    export_model(str(folder), folder / "model.onnx", verify=False)
+    found = evaluated(folder / "model.onnx", PAIRS, folder)
+    np.testing.assert_allclose(found, references(folder, PAIRS), atol=2e-5)

@@ -62,9 +62,18 @@ def export(
     output: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="File to write.")],
     pooling: Annotated[
         str | None,
-        typer.Option("--pooling", help="Give one vector for each text instead of the head's answers: mean or cls."),
+        typer.Option(
+            "--pooling",
+            help="Give one vector for each text instead of the head's answers: mean, cls, max ...; none: the tokens' "
+            "states (default: as modules.json says, else none).",
+        ),
     ] = None,
-    normalize: Annotated[bool, typer.Option("--normalize", help="Scale that vector to length 1.")] = False,
+    normalize: Annotated[
+        bool | None,
+        typer.Option(
+            "--normalize/--no-normalize", help="Scale that vector to length 1 (default: as modules.json says)."
+        ),
+    ] = None,
     verify: Annotated[
         bool | None,
         typer.Option("--verify/--no-verify", help="Compare with PyTorch first (default: if onnxruntime is installed)."),
@@ -86,6 +95,8 @@ def export(
             f"ONNX Runtime against PyTorch: max error {parity.max_error:.2g}, values up to {parity.largest:.2g}, "
             f"{parity.batches} batches of 1 to {parity.longest} tokens"
         )
+    for need in summary.needs:
+        typer.echo(f"note: {need}")
 
 
 def inspect(

@@ -17,6 +17,7 @@ from pruneofa.export.heads import Exportable
 from pruneofa.export.linears import use_named_weights
 from pruneofa.export.onnx_file import MAX_BYTES
 from pruneofa.export.quantized_graph import check_state, quantize_graph
+from pruneofa.export.sentences import SentenceVector
 from pruneofa.export.weights import write_metadata
 from pruneofa.folder.label_names import row_names
 from pruneofa.quantization.parameters import QuantizedState
@@ -44,6 +45,8 @@ def onnx_model(
     *,
     pooling: str | None = None,
     normalize: bool = False,
+    sentence: SentenceVector | None = None,
+    token_types: bool = True,
 ) -> onnx.ModelProto:
     """The ONNX model of a model of transformers, checked.
 
@@ -55,14 +58,20 @@ def onnx_model(
         model: A plain float32 model: a classifier of sequences or tokens, an answerer of questions, a masked language
             model, or a bare encoder.
         state: For an int8 model: its grids, as `convert` returned or `load_quantization` read them.
-        pooling: "mean" or "cls": leave a head out and give one vector for each text, `sentence_embedding`.
+        pooling: One of `POOLING_MODES`, such as "mean": leave a head out and give one vector for each text,
+            `sentence_embedding`.
         normalize: Scale that vector to length 1.
+        sentence: As of `Exportable`.
+        token_types: As of `Exportable`.
 
     Raises:
         ConfigurationError: The model is of a kind that can't be exported.
         CheckpointError: Weights and grids don't belong together, or what was made is not valid ONNX.
     """
-    return next(onnx_variants(model, [state], pooling=pooling, normalize=normalize))
+    variants = onnx_variants(
+        model, [state], pooling=pooling, normalize=normalize, sentence=sentence, token_types=token_types
+    )
+    return next(variants)
 
 
 def onnx_variants(
@@ -71,6 +80,8 @@ def onnx_variants(
     *,
     pooling: str | None = None,
     normalize: bool = False,
+    sentence: SentenceVector | None = None,
+    token_types: bool = True,
 ) -> Iterator[onnx.ModelProto]:
     """The same model in several schemes, from one run of torch's exporter, one at a time; as `onnx_model`.
 
@@ -79,11 +90,13 @@ def onnx_variants(
         states: The schemes; None for plain float.
         pooling: As of `onnx_model`.
         normalize: As of `onnx_model`.
+        sentence: As of `Exportable`.
+        token_types: As of `Exportable`.
 
     Raises:
         ConfigurationError, CheckpointError: As `onnx_model`.
     """
-    exportable = Exportable(model, pooling, normalize)
+    exportable = Exportable(model, pooling, normalize, sentence=sentence, token_types=token_types)
     for state in states:
         if state is not None:
             check_state(model, state)  # an export takes long
@@ -137,8 +150,8 @@ def _facts(
     facts |= {"model_type": config.model_type, "head": exportable.head, "int8": state is not None}
     if exportable.head in ("sequence_classification", "token_classification"):
         facts["labels"] = row_names(config.id2label, config.num_labels)
-    if exportable.pooling is not None:
-        facts |= {"pooling": exportable.pooling, "normalize": exportable.normalize}
+    if exportable.sentence is not None:
+        facts |= exportable.sentence.facts
     return facts
 
 

@@ -4,15 +4,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from pruneofa.errors import ConfigurationError
+from pruneofa.export.sentences import SentenceVector
+from pruneofa.folder.sentence_modules import POOLING_MODES, Normalize, Pooling, SentenceModules
 
-__all__ = ["HEADS", "POOLINGS", "Exportable", "Head", "head_of"]
-
-POOLINGS = ("mean", "cls")
-"""Ways to one vector for a text: mean over the tokens that the attention mask keeps, or the first token's state."""
+__all__ = ["HEADS", "Exportable", "Head", "head_of"]
 
 Head = Literal["sequence_classification", "question_answering", "token_classification", "masked_lm", "encoder"]
 """What follows the encoder."""
@@ -48,8 +46,11 @@ class Exportable(nn.Module):
 
     Args:
         model: A model of transformers.
-        pooling: One of `POOLINGS`: leave a head out, and pool the encoder's last states to one vector for each text.
+        pooling: One of `POOLING_MODES`: leave a head out, and pool the encoder's last states to one vector for each
+            text.
         normalize: Scale that vector to length 1.
+        sentence: In place of both: what makes the vector of the states.
+        token_types: Whether the tokenizer gives them; where it does not, the graph does not ask for them.
 
     Attributes:
         head: What follows the encoder.
@@ -60,18 +61,28 @@ class Exportable(nn.Module):
         ConfigurationError: The head can't be exported, or `normalize` without `pooling`.
     """
 
-    def __init__(self, model: nn.Module, pooling: str | None = None, normalize: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        pooling: str | None = None,
+        normalize: bool = False,
+        *,
+        sentence: SentenceVector | None = None,
+        token_types: bool = True,
+    ) -> None:
         super().__init__()
-        if pooling is not None and pooling not in POOLINGS:
-            raise ConfigurationError(f"pooling is {pooling!r}, allowed is {' or '.join(POOLINGS)}")
+        if pooling is not None and pooling not in POOLING_MODES:
+            raise ConfigurationError(f"pooling is {pooling!r}, allowed is {' or '.join(POOLING_MODES)}")
         if normalize and pooling is None:
             raise ConfigurationError("normalize needs pooling: only a text's one vector is scaled to length 1")
         self.head, self.output_names = head_of(model)
         if pooling is not None:
+            sentence = SentenceVector(SentenceModules(Pooling((pooling,)), (Normalize(),) if normalize else ()))
+        if sentence is not None:
             self.head, self.output_names = "encoder", ("sentence_embedding",)
-        self.model, self.pooling, self.normalize = model, pooling, normalize
+        self.model, self.sentence = model, sentence
         self.input_names: tuple[str, ...] = ("input_ids", "attention_mask")
-        if _has_segments(model):
+        if token_types and _has_segments(model):
             self.input_names += ("token_type_ids",)
 
     def forward(
@@ -81,19 +92,12 @@ class Exportable(nn.Module):
         inputs: dict[str, Tensor] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        if self.pooling is None:
+        if self.sentence is None:
             outputs: Any = self.model(**inputs)
             return tuple(outputs[name] for name in self.output_names)
         encoder: Callable[..., Any] = self.model.base_model  # type: ignore[assignment]
         states: Tensor = encoder(**inputs).last_hidden_state
-        vectors = states[:, 0] if self.pooling == "cls" else _mean(states, attention_mask)
-        return (nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors,)
-
-
-def _mean(states: Tensor, attention_mask: Tensor) -> Tensor:
-    """Mean of states [batch, length, d] over the tokens of the mask, as the sentence-transformers library has it."""
-    kept = attention_mask.unsqueeze(-1).to(states.dtype)
-    return (states * kept).sum(dim=1) / torch.clamp(kept.sum(dim=1), min=1e-9)
+        return (self.sentence(states, attention_mask),)
 
 
 def _has_segments(model: nn.Module) -> bool:

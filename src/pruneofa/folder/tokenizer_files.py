@@ -10,7 +10,7 @@ from pruneofa.errors import CheckpointError
 from pruneofa.folder.files import CONFIG_NAME, ModelFiles, read_object
 from pruneofa.folder.tokenizer_class import TokenizerClass, tokenizer_class
 
-__all__ = ["TextRules", "read_text_rules"]
+__all__ = ["TextRules", "gives_token_types", "read_text_rules"]
 
 TOKENIZER_NAME = "tokenizer.json"
 VOCABULARY_NAME = "vocab.txt"
@@ -74,14 +74,30 @@ def read_text_rules(files: ModelFiles, folder: str = "") -> TextRules:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     where = f"{files.path}: {folder}{TOKENIZER_CONFIG_NAME}"
-    inputs = settings.get("model_input_names")
     return TextRules(
         tokenizer=tokenizer,
         truncation_side=_side(settings, truncation, where),
         max_length=_length(settings, where),
-        token_types="token_type_ids" in inputs if isinstance(inputs, list) else kind.token_types,
+        token_types=_token_types(settings, kind),
         special_tokens={name: str(token) for name, token in named.items()},
     )
+
+
+def gives_token_types(files: ModelFiles, folder: str = "") -> bool:
+    """Whether the model is given token type ids; True for one without a tokenizer, whose arrays somebody else makes.
+
+    Raises:
+        CheckpointError: A file is damaged.
+    """
+    if files.file(folder + TOKENIZER_NAME) is None and files.file(folder + VOCABULARY_NAME) is None:
+        return True
+    settings = read_object(files, folder + TOKENIZER_CONFIG_NAME) or {}
+    return _token_types(settings, tokenizer_class(read_object(files, folder + CONFIG_NAME) or {}, settings))
+
+
+def _token_types(settings: dict[str, Any], kind: TokenizerClass) -> bool:
+    inputs = settings.get("model_input_names")
+    return "token_type_ids" in inputs if isinstance(inputs, list) else kind.token_types
 
 
 def _written(files: ModelFiles, folder: str) -> Tokenizer | None:

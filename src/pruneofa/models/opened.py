@@ -52,9 +52,11 @@ class OpenedModel(ABC):
 
     Attributes:
         name: as it was asked for; error messages name it.
+        path: the same, as a path.
     """
 
     name: str
+    path: Path
 
     @abstractmethod
     def file(self, name: str) -> bytes | None:
@@ -180,6 +182,7 @@ class ModelFiles(OpenedModel):
 
     def __init__(self, name_or_path: str) -> None:
         self.name = name_or_path
+        self.path = Path(name_or_path)
         inner = encoder_folder(FolderFiles(name_or_path)) if Path(name_or_path).is_dir() else ""
         self._path = resolve_model(str(Path(name_or_path) / inner) if inner else name_or_path)
 
@@ -197,7 +200,9 @@ class ModelFiles(OpenedModel):
             except OSError as error:
                 raise CheckpointError(f"model {self.name!r}: {name} can't be fetched: {first_line(error)}") from error
             folder, name = fetched.parent, fetched.name
-        return read_beside(folder, name, MAX_BYTES)
+        found = read_beside(folder, name, MAX_BYTES)
+        # Of a model whose encoder lies in a folder of its own, the rest lies above.
+        return read_beside(self.path, name, MAX_BYTES) if found is None and self.path.is_dir() else found
 
     def config(self) -> Any:
         """As of `OpenedModel`."""
