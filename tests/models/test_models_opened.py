@@ -16,7 +16,11 @@ from pruneofa.errors import CheckpointError
 from pruneofa.export.export_model import export_model
 from pruneofa.models.compressed import compress_model, load_compressed
 from pruneofa.models.opened import open_model
+from pruneofa.models.saving import manifest_extra
+from pruneofa.recipe.files import load_recipe
+from pruneofa.stages import transfer
 from pruneofa.stages.evaluate import evaluate_model
+from pruneofa.workflow.preflight import check_run
 
 
 @pytest.fixture
@@ -139,3 +143,21 @@ def test_a_compressed_file_is_never_unpacked_to_disk(finished_run, small_world, 
     assert not (tmp_path / "bench" / "model").exists()
     pytest.importorskip("onnx")
     assert export_model(file, tmp_path / "model.onnx", verify=False).int8
+
+
+def test_a_stage_starts_from_a_compressed_file_as_from_its_folder(finished_run, small_world, tmp_path):
+    sparse, file = finished_run / "prune", tmp_path / "sparse.pofa"
+    compress_model(str(sparse), str(file), form="packed")
+    assert manifest_extra(str(file)) == manifest_extra(str(sparse)) != {}
+    recipe = load_recipe(str(small_world.recipe), ["transfer.training.max_steps=2"])
+    for name, start in (("folder", sparse), ("file", file)):
+        inputs = {"sparse": str(start), "task_teacher": str(finished_run / "finetune")}
+        transfer.run(recipe, inputs, tmp_path / name)
+    first, second = (load_file(tmp_path / name / WEIGHTS_NAME) for name in ("folder", "file"))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_may_start_from_a_compressed_file(folder, small_world):
+    both(folder)
+    recipe = load_recipe(str(small_world.recipe), [f"model.name_or_path={folder.with_suffix('.pofa')}"])
+    check_run(recipe)

@@ -19,7 +19,10 @@ Set = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model_name_or_path", help="Folder, hub name, or package:MODULE/FOLDER of the model to start from."),
+    typer.Option(
+        "--model_name_or_path",
+        help="Folder, hub name, package:MODULE/FOLDER, or compressed file (*.pofa) of the model to start from.",
+    ),
 ]
 Teacher = Annotated[str | None, typer.Option("--teacher_name_or_path", help="The dense teacher.")]
 CorpusDir = Annotated[Path, typer.Option("--corpus_dir", help="What `pruneofa corpus` wrote.")]

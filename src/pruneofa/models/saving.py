@@ -8,8 +8,9 @@ from safetensors import SafetensorError
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
 from pruneofa.atomic import follow_umask
-from pruneofa.checkpoint.manifest import Manifest, read_manifest, write_manifest
+from pruneofa.checkpoint.manifest import Manifest, write_manifest
 from pruneofa.errors import CheckpointError, first_line
+from pruneofa.models.opened import open_model
 from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.ranks import on_first
 from pruneofa.sparsity.ownership import mend_zeros
@@ -103,5 +104,5 @@ def _kept_zeros(name: str, quantized: QuantizedState | None) -> int:
 
 def manifest_extra(path: str) -> dict[str, Any]:
     """The further facts that the model at `path` carries, if it was saved by a stage."""
-    manifest = read_manifest(path) if Path(path).is_dir() else None
+    manifest = open_model(path).manifest() if Path(path).exists() else None
     return dict(manifest.extra) if manifest is not None else {}

@@ -21,7 +21,7 @@ class ModelSection(BaseModel):
     model_config = _STRICT
 
     name_or_path: str = Field(
-        description="local folder, hub name, or package:MODULE/FOLDER for one that an installed package holds"
+        description="local folder, hub name, compressed file (*.pofa), or package:MODULE/FOLDER of an installed package"
     )
     sparse_name_or_path: str | None = Field(
         None, description="a sparse pre-trained model to transfer, in place of corpus, teach and prune"

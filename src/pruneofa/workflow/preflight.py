@@ -113,9 +113,10 @@ def _model(recipe: Recipe) -> Iterator[PruneofaError]:
         config = load_config(recipe.model.name_or_path)
         limit = longest_sequence(config)
         load_tokenizer(recipe.model.name_or_path)
-        folder = Path(resolve_model(recipe.model.name_or_path))
-        if folder.is_dir() and not any(folder.glob("pytorch_model*.bin")):
-            ModelFolder(folder)
+        if not recipe.model.name_or_path.endswith(".pofa"):  # whose structure is checked when it is opened
+            folder = Path(resolve_model(recipe.model.name_or_path))
+            if folder.is_dir() and not any(folder.glob("pytorch_model*.bin")):
+                ModelFolder(folder)
         if recipe.model.sparse_name_or_path is not None:
             load_config(recipe.model.sparse_name_or_path)
     except PruneofaError as error:
