@@ -36,15 +36,13 @@ def floors_table() -> str:
 
 def picture() -> str:
     """The same as an SVG document: a box for each room, a line to each that it stands on."""
-    graph = import_graph()
-    direct = direct_imports(graph)
+    direct = direct_imports(import_graph())
     floor = floors(direct)
     chains = _chains(direct, floor)
     place = _placed(floor, chains)
     width = round(max(place[node] + _width(node[0]) / 2 for node in place) + MARGIN)
     top = max(floor.values())
-    ground = sorted(part for part in graph if part not in direct and part not in ("package", "__main__"))
-    height = 2 * MARGIN + ROW * (top + 1) + BOX + 20
+    height = 2 * MARGIN + ROW * (top + 1) + BOX
 
     def middle(node: Node) -> float:
         return MARGIN + ROW * (top - node[1]) + BOX / 2
@@ -68,14 +66,10 @@ def picture() -> str:
             f'stroke="{INK}"/><text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle">{escape(room)}</text>'
         )
     below = MARGIN + ROW * (top + 1)
-    half = (len(ground) + 1) // 2
-    for row, names in enumerate((ground[:half], ground[half:])):
-        said = " · ".join("native (csrc/)" if name == "native" else name for name in names)
-        boxes.append(
-            f'<text x="{width / 2:.0f}" y="{below + 22 + 20 * row}" text-anchor="middle">{escape(said)}</text>'
-        )
+    said = "the ground: single files for all (errors, whole-or-nothing writes, native code ...)"
+    boxes.append(f'<text x="{width / 2:.0f}" y="{below + BOX / 2 + 5:.0f}" text-anchor="middle">{said}</text>')
     band = (
-        f'<rect x="{MARGIN}" y="{below}" width="{width - 2 * MARGIN}" height="{BOX + 20}" rx="6" fill="none" '
+        f'<rect x="{MARGIN}" y="{below}" width="{width - 2 * MARGIN}" height="{BOX}" rx="6" fill="none" '
         f'stroke="{LINE}" stroke-dasharray="4 3"/>'
     )
     return (
