@@ -107,7 +107,7 @@ def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
 
 
 def test_json_has_no_nan(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError):
         write_json(tmp_path / "f.json", {"x": float("nan")})
     assert entries(tmp_path) == []
 

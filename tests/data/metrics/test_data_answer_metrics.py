@@ -110,7 +110,7 @@ def test_version_1_on_articles_punctuation_unicode_several_answers_and_a_missing
 
 def test_version_1_is_torchmetrics_but_for_float32():
     gold = {name: answers for name, answers in GOLD.items() if name != "only articles"}  # there it follows version 2
-    with pytest.warns(UserWarning, match="Unanswered question missing"):
+    with pytest.warns(UserWarning):
         reference = torchmetrics_squad(
             [{"id": name, "prediction_text": text} for name, text in PREDICTIONS.items() if name in gold],
             [

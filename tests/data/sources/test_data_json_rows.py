@@ -48,11 +48,11 @@ def test_origins_lead_to_the_place(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"a\.json:1: broken JSON \(Expecting property name.*needed: one JSON object a line"),
+        ("{", r"a\.json:1: broken JSON \(.*needed: one JSON object a line"),
         ('{\n"a": 1\n"b": 2}', r"a\.json:3: broken JSON"),
         ("[" * 100_000, r"a\.json:1: broken JSON \(maximum recursion"),
         ('{"a":' * 100_000, r"a\.json:1: broken JSON"),
-        ('[{"a": 1},', r"a\.json:1: broken JSON \(Expecting value"),
+        ('[{"a": 1},', r"a\.json:1: broken JSON \("),
         ('[{"a": 1}\n{"a": 2}]', r"a\.json:2: broken JSON: no ',' or '\]' after \[0\]"),
         ('[{"a": 1}] x', r"a\.json:1: more text after the array has ended"),
         ('{"data": [{"a": 1}]', r"a\.json:1: broken JSON: the object that began the file does not end"),
@@ -82,7 +82,7 @@ def test_a_broken_line_is_one_row_and_the_next_ones_are_read(write):
     assert [row.fault.reason for row in rows if row.fault] == [
         "broken JSON", "half a surrogate pair", "no JSON object", "broken JSON", "broken JSON", "not UTF-8",
     ]  # fmt: skip
-    assert rows[1].fault.message.startswith(f"{path}:2: broken JSON (Expecting value")
+    assert rows[1].fault.message.startswith(f"{path}:2: broken JSON (")
     first = write("b.jsonl", '{"a": \n{"a": 1\n{"a": 2}'.replace(": \n", ' "\n'))
     assert [row.get("a") for row in read_rows(first, keep_broken=True)] == [None, None, 2]
 
