@@ -122,7 +122,7 @@ class HeldOut:
 def sts_b(folder: Path, data_dir: Path) -> float:
     """Spearman of the cosines with the gold scores on the test set, x 100."""
     engine = Engine.load(folder, threads=1)
-    score = score_task(load_task("stsb", data_dir), lambda texts: np.asarray(engine.embed(list(texts))))
+    score = score_task(load_task("stsb", data_dir / "embeddings"), lambda texts: np.asarray(engine.embed(list(texts))))
     return round(100 * float(score.score), 2)
 
 
@@ -180,8 +180,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/one_shot"))
     parser.add_argument("--output", type=Path, default=Path("results/one_shot.json"))
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8, 0.9])
-    parser.add_argument("--sentences", type=int, default=384)
-    parser.add_argument("--passages", type=int, default=128)
+    parser.add_argument("--sentences", type=int, default=304)
+    parser.add_argument("--passages", type=int, default=80)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--config", default="{}", help="further settings of ReconstructionConfig, as JSON")
     parser.add_argument("--stsb", action="store_true", help="score STS-B test too, when all is chosen")
