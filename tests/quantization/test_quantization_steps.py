@@ -2,7 +2,6 @@ import copy
 
 import pytest
 import torch
-from pydantic import ValidationError
 from quantization_models import classifier, tokens
 from torch import nn
 
@@ -109,6 +108,6 @@ def test_value_bits_are_the_entropy_that_files_are_measured_against() -> None:
 
 
 def test_a_recipe_has_one_choice_of_steps() -> None:
-    with pytest.raises(ValidationError, match=r"is 3, but quantization\.weight_scale is 'mse'"):
+    with pytest.raises(ConfigurationError, match=r"is 3, but quantization\.weight_scale is 'mse'"):
         QuantizeSection(quantization=QuantizationConfig(weight_scale="mse"), value_bits=3.0)
     assert QuantizeSection(value_bits=3.0).value_bits == 3.0

@@ -1,8 +1,9 @@
 """The recipe as a whole: what it accepts, and what its defaults are."""
 
+import pydantic
 import pytest
-from pydantic import ValidationError
 
+from pruneofa.errors import ConfigurationError
 from pruneofa.recipe.document import Recipe
 from pruneofa.training.sections import PruneSection, QuantizeSection, TransferSection
 
@@ -30,17 +31,17 @@ def test_defaults_are_the_papers():
 
 @pytest.mark.parametrize("name", ["", "../up", "a b", ".hidden", "a/b"])
 def test_a_name_is_fit_for_a_folder(name):
-    with pytest.raises(ValidationError, match="name"):
+    with pytest.raises(ConfigurationError, match="name"):
         Recipe.model_validate({"name": name, "model": MODEL})
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 0.5])
 def test_a_seed_is_one_that_every_generator_takes(seed):
-    with pytest.raises(ValidationError, match="seed"):
+    with pytest.raises(ConfigurationError, match="seed"):
         Recipe.model_validate({"name": "mine", "seed": seed, "model": MODEL})
 
 
 def test_a_recipe_does_not_change():
     recipe = Recipe.model_validate({"name": "mine", "model": MODEL})
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
         recipe.seed = 1  # type: ignore[misc]

@@ -1,8 +1,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.schedule import cubic_sparsity, is_update, sparsity_at
 
@@ -68,15 +68,16 @@ def test_rises_from_initial_to_target_and_stays_between(
         ({"target_sparsity": 0.5, "initial_sparsity": 0.6}, "0.6 is above target_sparsity = 0.5"),
         ({"update_every": 0}, "greater than or equal to 1"),
         ({"targets": []}, "at least 1 item"),
-        ({"sparsity": 0.5}, "Extra inputs are not permitted"),
+        ({"sparsity": 0.5}, "unknown key"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], text: str) -> None:
-    with pytest.raises(ValidationError, match=text):
+    with pytest.raises(ConfigurationError, match=text):
         SparsityConfig(**settings)  # type: ignore[arg-type]
 
 
 def test_all_faults_are_reported_together() -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         SparsityConfig(target_sparsity=2.0, update_every=0, begin_step=5, end_step=1)
-    assert {error["loc"][0] for error in caught.value.errors()} == {"target_sparsity", "update_every", "end_step"}
+    at_fault = {line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]}
+    assert at_fault == {"target_sparsity", "update_every", "end_step"}

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file
 from training_runs import SPARSITY, TRAINING, Wrapped, folders, make_trainer, outcome, parts
 
@@ -150,7 +149,7 @@ def test_higher_is_better_for_what_is_no_loss(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"eval_steps": None}, {"eval_steps": 4, "save_steps": 6}])
 def test_best_must_be_among_what_is_saved(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"is true, but eval_steps is .* and save_steps is \d+; set eval_steps"):
+    with pytest.raises(ConfigurationError, match=r"true, but eval_steps is .* and save_steps is \d+; set eval"):
         TrainingConfig(**{"load_best_model_at_end": True, **changes})
     assert TrainingConfig(load_best_model_at_end=True, eval_steps=3, save_steps=6).load_best_model_at_end
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from training_runs import TRAINING, make_trainer
 from transformers import TrainingArguments
 
+from pruneofa.errors import ConfigurationError
 from pruneofa.training import config as config_module
 from pruneofa.training.config import TrainingConfig, training_arguments, uses_bfloat16
 
@@ -117,14 +117,14 @@ def test_precision_follows_the_machine_only_where_it_may(monkeypatch: pytest.Mon
 
 
 def test_both_lengths_at_once_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"2\.0 is given beside max_steps = 10; allowed: one of the two"):
+    with pytest.raises(ConfigurationError, match=r"2\.0 is given beside max_steps = 10; allowed: one of the two"):
         TrainingConfig(max_steps=10, num_train_epochs=2)
 
 
 def test_faults_are_reported_together() -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         TrainingConfig(max_steps=0, learning_rate=-1, warmup_ratio=1.0, lr_scheduler_type="zigzag", epochs=3)
-    at_fault = {fault["loc"][0] for fault in caught.value.errors()}
+    at_fault = {line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]}
     assert at_fault == {"max_steps", "learning_rate", "warmup_ratio", "lr_scheduler_type", "epochs"}
 
 

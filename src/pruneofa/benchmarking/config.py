@@ -2,19 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from pruneofa.benchmarking.peers import PEERS
+from pruneofa.settings.base import Settings
 
 __all__ = ["BenchConfig"]
 
 _Count = Annotated[int, Field(ge=1)]
 
 
-class BenchConfig(BaseModel):
+class BenchConfig(Settings):
     """A benchmark: every batch with every length, for each number of threads."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     lengths: tuple[_Count, ...] = Field((128, 384), min_length=1, description="tokens of a sequence")
     batches: tuple[_Count, ...] = Field((1, 16), min_length=1, description="sequences of a call")

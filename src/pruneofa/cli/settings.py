@@ -20,12 +20,12 @@ def settings_from_flags(kind: type[Settings], values: Mapping[str, Any], flags: 
     Raises:
         ConfigurationError: a flag is out of range; all such are told at once.
     """
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     from pruneofa.errors import ConfigurationError
 
     try:
-        return kind.model_validate(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         lines = []
         for fault in error.errors(include_url=False):

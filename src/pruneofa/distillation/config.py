@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pruneofa.settings.base import Settings
 
 
-class DistillationConfig(BaseModel):
+class DistillationConfig(Settings):
     """How much and what the student learns from its teacher."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(
         2.0, gt=0.0, allow_inf_nan=False, description="divides the logits of both before the softmax"

@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from pruneofa.architectures.families import ROLE_NAMES, Role
 from pruneofa.quantization.grid import WeightGrid, weight_levels
+from pruneofa.settings.base import Settings
 
 __all__ = [
     "ACTIVATION_RANGE",
@@ -41,13 +42,11 @@ _Patterns = TypeVar("_Patterns", tuple[str, ...], dict[str, float])
 _PRODUCT_ROLES: tuple[Role, ...] = ("q", "k", "v")
 
 
-class QuantizationConfig(BaseModel):
+class QuantizationConfig(Settings):
     """int8 weights, symmetric; uint8 activations, affine, one range per tensor (PruneOFA, section 4; see `authors`).
 
     The same for quantization-aware training and for calibration after training.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight_bits: int = Field(
         default=8, ge=2, le=8, description="Bits of a weight's level; stored as int8 all the same."
@@ -186,10 +185,8 @@ class QuantizationConfig(BaseModel):
         return self.activation_range in ("percentile", "mse")
 
 
-class CalibrationConfig(BaseModel):
+class CalibrationConfig(Settings):
     """The texts that activation ranges are found on, where they aren't found while training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     examples: int = Field(default=256, ge=1, description="How many texts, chosen at random.")
     batch_size: int = Field(default=16, ge=1, description="Texts in a batch.")

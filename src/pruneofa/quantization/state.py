@@ -9,14 +9,13 @@ of the pattern have level 0, `M.weight_kept_zeros` int32 [n]. For an embedding t
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pruneofa.atomic import replacing_file
 from pruneofa.checkpoint.model_folder import QUANTIZATION_NAME, read_beside
 from pruneofa.checkpoint.safetensors_file import SafetensorsBytes
-from pruneofa.errors import CheckpointError
+from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.quantization.checks import check_kept_zeros
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import EmbeddingParameters, LinearParameters, QuantizedState
@@ -190,7 +189,7 @@ def _config(where: str, metadata: dict[str, str]) -> QuantizationConfig:
         )
     try:
         return QuantizationConfig.model_validate_json(metadata.get("config", ""))
-    except ValidationError as error:
+    except ConfigurationError as error:
         raise CheckpointError(f"{where}: config in the metadata is invalid: {error}") from error
 
 

@@ -3,22 +3,19 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pruneofa.benchmarking.config import BenchConfig
 from pruneofa.data.pretraining.corpus import CorpusConfig
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.layouts import located
 from pruneofa.errors import ConfigurationError
+from pruneofa.settings.base import Settings
 from pruneofa.training.sections import FinetuneSection, PruneSection, QuantizeSection, TeachSection, TransferSection
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
 
-
-class ModelSection(BaseModel):
+class ModelSection(Settings):
     """The dense encoder that everything starts from."""
-
-    model_config = _STRICT
 
     name_or_path: str = Field(
         description="local folder, hub name, compressed file (*.pofa), or package:MODULE/FOLDER of an installed package"
@@ -31,20 +28,16 @@ class ModelSection(BaseModel):
     )
 
 
-class CompressSection(BaseModel):
+class CompressSection(Settings):
     """The small files of the run's sparse models."""
-
-    model_config = _STRICT
 
     form: Literal["bitmask", "packed"] = Field(
         "bitmask", description="bitmask: fast to load; packed: entropy-coded, the smallest"
     )
 
 
-class Recipe(BaseModel):
+class Recipe(Settings):
     """A whole run. A section that is left out means that its stage is left out."""
-
-    model_config = _STRICT
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run")
     seed: int = Field(0, ge=0, lt=2**32, description="of everything random in the run")

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from pruneofa.atomic import write_text
 from pruneofa.errors import ConfigurationError
 from pruneofa.recipe.document import Recipe
-from pruneofa.recipe.faults import describe_faults
+from pruneofa.settings.base import checked
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -103,7 +102,7 @@ def recipe_with(
     for override in overrides:
         _apply_override(document, override)
     origin = f"settings of {default_name}" if name_or_path is None else f"recipe {name_or_path}"
-    return _validated(document, origin, flags or {})
+    return checked(Recipe, document, origin, flags or {})
 
 
 def recipe_from(document: Mapping[str, Any], origin: str) -> Recipe:
@@ -112,16 +111,7 @@ def recipe_from(document: Mapping[str, Any], origin: str) -> Recipe:
     Raises:
         ConfigurationError: it holds faults; the message lists all of them.
     """
-    return _validated(document, f"recipe {origin}", {})
-
-
-def _validated(document: Mapping[str, Any], origin: str, flags: Mapping[str, str]) -> Recipe:
-    try:
-        return Recipe.model_validate(document)
-    except ValidationError as error:
-        faults = describe_faults(error, flags)
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise ConfigurationError(f"{origin}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+    return checked(Recipe, document, f"recipe {origin}", {})
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

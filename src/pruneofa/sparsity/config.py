@@ -2,19 +2,18 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from pruneofa.settings.base import Settings
 from pruneofa.sparsity.saliency.saliencies import saliency_of
 
 
-class SparsityConfig(BaseModel):
+class SparsityConfig(Settings):
     """What is pruned, how much of it and when. Steps are counted in completed optimizer steps.
 
     The defaults of the steps suit a run of 100,000 steps, the authors' own (PruneOFA, section 4): the sparsity rises
     until 50,000, masks are still re-selected until 80,000 and rest from there on.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     target_sparsity: float = Field(
         0.9, ge=0.0, lt=1.0, allow_inf_nan=False, description="share of zeros in the end, below 1"

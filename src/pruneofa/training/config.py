@@ -4,7 +4,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+
+from pruneofa.settings.base import Settings
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -13,10 +15,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """How long, how fast and in what precision a model is trained."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_steps: int | None = Field(None, ge=1, description="optimizer steps; alternatively num_train_epochs")
     num_train_epochs: float | None = Field(None, gt=0, description="passes over the data, where max_steps is not set")

@@ -2,33 +2,28 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from pruneofa.data.pretraining.whole_words import Masking
 from pruneofa.distillation.config import DistillationConfig
 from pruneofa.quantization.config import CalibrationConfig, QuantizationConfig
+from pruneofa.settings.base import Settings
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.training.config import TrainingConfig
 
 __all__ = ["FinetuneSection", "PruneSection", "QuantizeSection", "TeachSection", "TransferSection"]
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
 
-
-class TeachSection(BaseModel):
+class TeachSection(Settings):
     """Teacher preparation: the dense model goes on pre-training on the corpus (PruneOFA, section 3, step 1)."""
-
-    model_config = _STRICT
 
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     mask_probability: float = Field(0.15, gt=0.0, lt=1.0, description="share of tokens to be predicted")
     masking: Masking = Field("tokens", description="what is chosen to be predicted: tokens or whole_words")
 
 
-class PruneSection(BaseModel):
+class PruneSection(Settings):
     """Student pruning: sparsity, rewinding and distillation at once (PruneOFA, section 3, step 2)."""
-
-    model_config = _STRICT
 
     training: TrainingConfig = Field(default_factory=lambda: TrainingConfig(lr_scheduler_type="rewinding"))
     sparsity: SparsityConfig = Field(default_factory=SparsityConfig)
@@ -39,10 +34,8 @@ class PruneSection(BaseModel):
     masking: Masking = Field("tokens", description="what is chosen to be predicted: tokens or whole_words")
 
 
-class FinetuneSection(BaseModel):
+class FinetuneSection(Settings):
     """The dense model on the task: the teacher of the transfer, and what the sparse model is compared with."""
-
-    model_config = _STRICT
 
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     seeds: list[int] | None = Field(
@@ -60,10 +53,8 @@ class FinetuneSection(BaseModel):
         return value
 
 
-class TransferSection(BaseModel):
+class TransferSection(Settings):
     """The sparse model on the task: its zeros locked, its teacher the dense one (PruneOFA, section 3, step 3)."""
-
-    model_config = _STRICT
 
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     distillation: DistillationConfig | None = Field(
@@ -78,10 +69,8 @@ class TransferSection(BaseModel):
     )
 
 
-class QuantizeSection(BaseModel):
+class QuantizeSection(Settings):
     """int8: by training with rounding, lock and teacher still on (PruneOFA, section 4), or by calibration alone."""
-
-    model_config = _STRICT
 
     method: Literal["qat", "calibration"] = Field(
         "qat", description="quantization-aware training, or ranges from a few hundred texts without training"

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 from tokenizers import Tokenizer
 
 from pruneofa.data.pretraining.building import text_encoder
@@ -12,7 +11,7 @@ from pruneofa.data.pretraining.building.sentences import SENTENCE_MARK, mark_sen
 from pruneofa.data.pretraining.building.text_encoder import TextEncoder
 from pruneofa.data.pretraining.corpus import CorpusConfig, build_corpus, load_corpus
 from pruneofa.data.tokenization import tokenizer_rules
-from pruneofa.errors import DataError
+from pruneofa.errors import ConfigurationError, DataError
 
 WORDS = ["good", "bad", "film", "plot", "the", "was", "is", "very", "not", "of", "and", "one", "two", "three"]
 
@@ -57,7 +56,7 @@ def test_each_line_may_be_a_sentence(write, bert_tokenizer, tmp_path, caplog):
     assert statistics["train"]["sentences"] == 6 * statistics["train"]["documents"]
     assert 0.35 < statistics["train"]["random_next"] / statistics["train"]["examples"] < 0.65
     assert not caplog.messages
-    with pytest.raises(ValidationError, match="is blocks, which splits no sentences, but line_end is sentence; set f"):
+    with pytest.raises(ConfigurationError, match="is blocks, which splits no sentences, but line_end is sentence; "):
         CorpusConfig(source=source, line_end="sentence")
 
 

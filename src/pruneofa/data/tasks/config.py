@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from pruneofa.data.metrics.task_metrics import METRICS, TaskKind
 from pruneofa.data.tasks.presets import PRESETS, QUESTIONS_LENGTH
 from pruneofa.data.tokenization import check_max_length
 from pruneofa.errors import ConfigurationError
+from pruneofa.settings.base import Settings
 
 __all__ = ["QuestionAnsweringConfig", "Source", "TaskConfig"]
 
@@ -18,10 +19,8 @@ Source = str | list[str]
 """What `pruneofa.data.sources.reading.read_rows` reads."""
 
 
-class QuestionAnsweringConfig(BaseModel):
+class QuestionAnsweringConfig(Settings):
     """How long contexts are cut into windows, and how answers are chosen (as BERT's and transformers' scripts)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     stride: int = Field(
         128, ge=0, description="tokens that neighbouring windows of a long context share (less in a short model)"
@@ -39,10 +38,8 @@ class QuestionAnsweringConfig(BaseModel):
     )
 
 
-class TaskConfig(BaseModel):
+class TaskConfig(Settings):
     """A task. A public one is known by its name (squad, squad_v2, mnli, qqp, qnli, sst2), with columns and sources."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     task_name: str = Field(
         default="classification", min_length=1, description="a public task's name, or any name for one's own"

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pruneofa.settings.base import Settings
 
 
-class ReconstructionConfig(BaseModel):
+class ReconstructionConfig(Settings):
     """How far a model is pruned, and how its masks and weights are found."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     target_sparsity: float = Field(
         0.5, ge=0.0, lt=1.0, allow_inf_nan=False, description="share of zeros over all pruned weights, below 1"

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+
+from pruneofa.settings.base import Settings
 
 __all__ = ["CorpusConfig", "Form", "LineEnd"]
 
@@ -10,10 +12,8 @@ Form = Literal["blocks", "pairs", "sentences"]
 LineEnd = Literal["space", "sentence", "document"]
 
 
-class CorpusConfig(BaseModel):
+class CorpusConfig(Settings):
     """Which text to pre-train on and how it is cut."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str | list[str] = Field(
         min_length=1, description="File, folder, glob, built-in data set or hub:NAME, or a list of them"

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, in words: key, value, what is allowed, and the nearest right key for a misspelt one."""
+"""What is wrong with settings, in words: key, value, what is allowed, and the nearest right key for a misspelt one."""
 
 import difflib
 import re
@@ -10,25 +10,24 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pruneofa.recipe.document import Recipe
-
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def describe_faults(error: ValidationError, flags: Mapping[str, str]) -> list[str]:
+def describe_faults(error: ValidationError, root: type[BaseModel], flags: Mapping[str, str] | None = None) -> list[str]:
     """One line for each faulty key.
 
     Args:
-        error: of `Recipe.model_validate`.
+        error: of reading a document as `root`.
+        root: the kind of settings.
         flags: recipe key -> flag of the command that sets it; named in the line.
     """
     lines: dict[str, list[str]] = {}
     for fault in error.errors(include_url=False):
-        place = _Place.at(fault["loc"])
+        place = _Place.at(fault["loc"], root)
         # A field of several forms (a text or a list) reports each form that doesn't fit; they belong together.
-        lines.setdefault(place.key, []).append(_describe(fault, place, flags))
+        lines.setdefault(place.key, []).append(_describe(fault, place, flags or {}, root))
     return [_joined(found) for found in lines.values()]
 
 
@@ -47,9 +46,9 @@ class _Place:
     field: FieldInfo | None
 
     @classmethod
-    def at(cls, location: Iterable[Any]) -> "_Place":
-        model: type[BaseModel] | None = Recipe
-        keys, path, field = list(Recipe.model_fields), [], None
+    def at(cls, location: Iterable[Any], root: type[BaseModel]) -> "_Place":
+        model: type[BaseModel] | None = root
+        keys, path, field = list(root.model_fields), [], None
         for part in location:
             if model is None:
                 if isinstance(part, int):
@@ -59,10 +58,10 @@ class _Place:
             keys = list(model.model_fields)
             field = model.model_fields.get(str(part))
             model = _model_in(field.annotation) if field is not None else None
-        return cls(".".join(path) or "recipe", keys, field)
+        return cls(".".join(path) or root.__name__.lower(), keys, field)
 
 
-def _describe(fault: Any, place: _Place, flags: Mapping[str, str]) -> str:
+def _describe(fault: Any, place: _Place, flags: Mapping[str, str], root: type[BaseModel]) -> str:
     key = f"{flags[place.key]} ({place.key})" if place.key in flags else place.key
     if fault["type"] in ("extra_forbidden", "invalid_key"):
         last = place.key.rpartition(".")[2]
@@ -76,7 +75,8 @@ def _describe(fault: Any, place: _Place, flags: Mapping[str, str]) -> str:
     if fault["type"] == "value_error":
         return f"{key}: {message}"
     if fault["type"] == "model_type":
-        return f"{key}: is {_SHORT.repr(fault['input'])}; allowed: a section with {', '.join(_inner_keys(place.field))}"
+        keys = ", ".join(_inner_keys(place.field, root))
+        return f"{key}: is {_SHORT.repr(fault['input'])}; allowed: a section with {keys}"
     allowed = re.sub(r"^\w+ should (be|have) |( after validation)?, not .*$", "", message)
     meaning = f" ({place.field.description})" if place.field is not None and place.field.description else ""
     return f"{key}: is {_SHORT.repr(fault['input'])}; allowed: {allowed[:1].lower()}{allowed[1:]}{meaning}"
@@ -92,8 +92,8 @@ def _joined(lines: list[str]) -> str:
     return " or ".join([first.partition(" (")[0], *allowed]) if allowed else first
 
 
-def _inner_keys(field: FieldInfo | None) -> list[str]:
-    model = _model_in(field.annotation) if field is not None else Recipe
+def _inner_keys(field: FieldInfo | None, root: type[BaseModel]) -> list[str]:
+    model = _model_in(field.annotation) if field is not None else root
     return list(model.model_fields) if model is not None else []
 
 

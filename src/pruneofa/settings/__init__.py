@@ -1,0 +1,1 @@
+"""Settings as typed documents: the base of every config, and its faults in words."""
