@@ -121,6 +121,7 @@ def test_wrapped_models_keep_full_names() -> None:
     assert len(encoder_linears(model)) == 6 * LAYERS
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_looked_through() -> None:
     names = list(encoder_linears(torch.compile(build("bert", AutoModelForMaskedLM))))
     assert names[0] == "_orig_mod.bert.encoder.layer.0.attention.self.query"

@@ -99,6 +99,7 @@ def test_the_first_contestant_must_run(fakes):
         compete([Contestant("engine", (form("own"),))], ModelFacts(60, 8), CONFIG)
 
 
+@pytest.mark.slow
 def test_a_real_one_gives_a_document_of_plain_values(tiny_model):
     own = Form("engine", "int8", str(tiny_model))
     portable = Form("engine", "portable", str(tiny_model), {"kernel": "portable"})

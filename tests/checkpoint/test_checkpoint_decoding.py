@@ -86,6 +86,7 @@ def changed(array, change):
     return content.view(array.dtype)
 
 
+@pytest.mark.slow
 @given(st.data(), matrices())
 @settings(max_examples=150, deadline=None)
 def test_damaged_packed_matrices_are_judged_alike(data, case):

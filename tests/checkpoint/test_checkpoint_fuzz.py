@@ -9,6 +9,8 @@ import pytest
 
 from pruneofa.checkpoint import reader
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 

@@ -111,6 +111,7 @@ def raw_tensors(draw):
     return code, list(shape), b"\1" * len(content) if code == "BOOL" and any(content) else content
 
 
+@pytest.mark.slow
 @given(st.lists(raw_tensors(), min_size=1, max_size=4), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_round_trip_of_all_types_and_shapes(tmp_path_factory, tensors, named):

@@ -7,6 +7,7 @@ import pytest
 FLAGS = ("--lengths", "8,16", "--batches", "1", "--repeats", "2")
 
 
+@pytest.mark.slow
 def test_the_engine_alone_prints_a_table_and_writes_json_and_a_picture(cli, finished_run, tmp_path):
     output, figure = tmp_path / "bench.json", tmp_path / "bench.png"
     outcome = cli(

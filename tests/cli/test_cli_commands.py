@@ -41,6 +41,7 @@ def test_run_prints_the_numbers_of_its_report_and_skips_what_is_done(cli, run_co
         assert f"{stage}: unchanged, skipped" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_users_own_csv_from_sparse_model_to_small_file_and_back(cli, finished_run, small_world, tmp_path):
     data = ("--train_file", small_world.train, "--validation_file", small_world.evaluation, "--max_length", 16)
     short = ("--max_steps", 3, "--per_device_train_batch_size", 8, "--learning_rate", 1e-3)
@@ -78,6 +79,7 @@ def test_a_users_own_csv_from_sparse_model_to_small_file_and_back(cli, finished_
     assert re.search(r"^accuracy: [01]\.\d{4}$", transferred.out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_pretraining_stages_by_flags_alone(cli, small_world, tmp_path):
     model = ("--model_name_or_path", small_world.model)
     built = cli(
@@ -120,6 +122,7 @@ def test_a_piped_table_is_not_cut_and_its_totals_stand_once(cli, finished_run, m
     assert "…" not in outcome.out
 
 
+@pytest.mark.slow
 def test_report_is_written_anew(cli, run_copy):
     (run_copy / "report.html").unlink()
     outcome = cli("report", run_copy)

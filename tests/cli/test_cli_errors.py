@@ -112,6 +112,7 @@ def test_what_is_missing_names_the_flag(cli, small_world, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_another_run(finetune, tmp_path):
     assert finetune().code == 0
     weights = (tmp_path / "out" / "model.safetensors").read_bytes()
@@ -186,6 +187,7 @@ def test_decompress_does_not_write_into_a_full_folder(cli, run_copy):
     assert sorted(path.name for path in run_copy.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_saving_is_told_and_the_stage_goes_on_from_its_checkpoint(finetune, tmp_path, monkeypatch):
     save = PreTrainedModel.save_pretrained
 

@@ -60,6 +60,7 @@ def test_steps_that_are_stated(planned):
     assert on(plan, "prune")["basis"] == "stated" and on(plan, "finetune")["seconds"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_corpus", [False, True])
 def test_steps_that_are_taken(cli, small_world, finished_run, with_corpus):
     corpus = ("--corpus_dir", finished_run / "corpus") if with_corpus else ()

@@ -34,6 +34,7 @@ def test_seeds_that_are_none(cli, small_world, tmp_path, seeds):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_pretraining_is_shared_and_never_replaced_unasked(cli, small_world, finished_run, tmp_path):
     short = [word for stage in ("finetune", "transfer") for word in ("--set", f"{stage}.training.max_steps=2")]
     command = ("run", small_world.recipe, "--pretraining_dir", finished_run, "--set", "quantize=null", *short)

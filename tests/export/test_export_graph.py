@@ -20,6 +20,8 @@ from pruneofa.export.heads import Exportable, head_of
 from pruneofa.export.inspection import inspect_onnx
 from pruneofa.quantization.state import save_quantization
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def float_bert(floats):

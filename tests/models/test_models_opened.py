@@ -130,6 +130,7 @@ def test_an_int8_file_knows_its_grids_and_its_stage(finished_run):
     assert open_model(str(finished_run / "transfer")).quantization() is None
 
 
+@pytest.mark.slow
 def test_a_compressed_file_is_never_unpacked_to_disk(finished_run, small_world, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("unpacked")
@@ -145,6 +146,7 @@ def test_a_compressed_file_is_never_unpacked_to_disk(finished_run, small_world, 
     assert export_model(file, tmp_path / "model.onnx", verify=False).int8
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_a_compressed_file_as_from_its_folder(finished_run, small_world, tmp_path):
     sparse, file = finished_run / "prune", tmp_path / "sparse.pofa"
     compress_model(str(sparse), str(file), form="packed")

@@ -410,6 +410,7 @@ def test_a_target_below_the_zeros_that_are_there_is_refused() -> None:
     Pruner(sparse(), ramp(target_sparsity=0.7))
 
 
+@pytest.mark.slow
 def test_pruning_a_sparse_model_resumes_on_the_same_ramp() -> None:
     """Also where the resumed model is sparser than the one that pruning began with."""
     config = ramp(target_sparsity=0.9, end_step=6, freeze_step=None, update_every=1)

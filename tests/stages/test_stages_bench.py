@@ -36,6 +36,7 @@ def timed(small_world, run_copy):
     return run
 
 
+@pytest.mark.slow
 def test_the_engine_is_timed_and_answers_texts_of_the_evaluation_split(timed, small_world):
     folder, record = timed()
     speed, answers = record.results["speed"], record.results["answers"]

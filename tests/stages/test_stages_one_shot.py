@@ -46,6 +46,7 @@ def embedder(small_world, tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_folder_loads_and_says_what_is_zero(small_world, texts, tmp_path):
     out, steps = tmp_path / "out", []
     summary = prune_in_one_shot(
@@ -68,6 +69,7 @@ def test_the_folder_loads_and_says_what_is_zero(small_world, texts, tmp_path):
     assert steps[-1] == ("layers", 12, 12)
 
 
+@pytest.mark.slow
 def test_an_embedder_stays_one(embedder, texts, tmp_path):
     out = tmp_path / "out"
     dense, sentences = Engine.load(embedder, threads=1), ["the film was good", "a dull plot", "music and a fresh cast"]
@@ -124,6 +126,7 @@ def test_nan_weights_are_refused_and_nothing_is_written(small_world, texts, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_and_an_int8_model_are_refused(finished_run, small_world, texts, tmp_path):
     used = tmp_path / "used"
     used.mkdir()
@@ -144,6 +147,7 @@ def test_modules_outside_the_folder_are_refused(embedder, texts, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_table(cli, small_world, texts, tmp_path):
     outcome = cli("one-shot", small_world.model, tmp_path / "out", "--texts", texts, "--sparsity", 0.75)
     assert outcome.code == 0, outcome.err

@@ -31,6 +31,8 @@ from pruneofa.stages import corpus, prune, teach
 from pruneofa.training.pretraining import pretraining_class
 from pruneofa.workflow.preflight import check_run
 
+pytestmark = pytest.mark.slow
+
 WORDS = [
     *("the", "film", "was", "good", "and", "this", "plot", "is", "very", "dull"),
     *("a", "warm", "cast", "music", "story", "scene", "bad", "great"),
@@ -112,7 +114,6 @@ def test_next_sentence_loss_is_logged_as_a_part_of_the_task(trained: dict[str, A
         assert entry["loss"] == pytest.approx(0.5 * (entry["loss/task"] + entry["loss/distillation"]), rel=1e-3)
 
 
-@pytest.mark.slow
 def test_packed_and_padded_runs_see_the_same_pairs(trained: dict[str, Any], small_world: Any, tmp_path: Path) -> None:
     """Without dropout the two are one run, but for rounding."""
     folder, results = trained["folder"], []

@@ -77,6 +77,7 @@ def test_calibration_on_texts_without_labels(finished_run: Path, small_world: An
         quantized(finished_run, small_world, tmp_path / "none", CALIBRATED, "quantize.calibration.source=missing.txt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["moving_average", "mse"])
 def test_training_with_rounding_keeps_zeros_and_says_what_it_did(
     finished_run: Path, small_world: Any, tmp_path: Path, kind: str
@@ -94,6 +95,7 @@ def test_training_with_rounding_keeps_zeros_and_says_what_it_did(
     assert all(q.has_grid for linear in quantized_linears(model).values() for q in [linear.input_quantizer])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["bitmask", "packed"])
 def test_embeddings_go_into_the_small_file_as_int8(
     finished_run: Path, small_world: Any, tmp_path: Path, form: str
@@ -155,6 +157,7 @@ def test_kept_weights_at_zero_stay_in_the_pattern_of_folder_and_file(
     load_any(AutoModelForSequenceClassification, str(back))
 
 
+@pytest.mark.slow
 def test_steps_for_so_many_bits_a_value_are_recorded(finished_run: Path, small_world: Any, tmp_path: Path) -> None:
     per_tensor = "quantize.quantization.weight_granularity=per_tensor"
     named = "quantize.quantization.weight_steps={'*.layer.0.attention.self.query': 2}"
@@ -174,6 +177,7 @@ def test_steps_for_so_many_bits_a_value_are_recorded(finished_run: Path, small_w
             assert linear.weight_quantizer.scale_of(linear.weight).item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_sensitivity_ranks_every_module(finished_run: Path, small_world: Any, tmp_path: Path) -> None:
     recipe = recipe_of(small_world, EMBEDDINGS, "quantize.quantization.attention_products=true")
     facts = run_sensitivity(recipe, {"task_model": str(finished_run / "transfer")}, tmp_path)
@@ -226,6 +230,7 @@ def test_a_calibrated_recipe_needs_no_teacher(small_world: Any) -> None:
         check_run(recipe_of(small_world, CALIBRATED, "quantize.calibration.source=missing.txt"))
 
 
+@pytest.mark.slow
 def test_command_line_calibrates_and_ranks(cli: Any, finished_run: Path, small_world: Any, tmp_path: Path) -> None:
     common = ["--model_name_or_path", finished_run / "transfer", "--calibrate", "12"]
     texts = ["--train_file", small_world.train, "--max_length", "16"]
@@ -259,6 +264,7 @@ def with_outliers(model: Any) -> None:
         reader.weight[:, ::8] /= 1e4
 
 
+@pytest.mark.slow
 def test_what_quantization_costs_is_told_and_recorded(
     finished_run: Path, small_world: Any, tmp_path: Path, caplog: Any
 ) -> None:
@@ -291,6 +297,7 @@ def test_what_quantization_costs_is_told_and_recorded(
     assert costs["outliers"]["largest_change"] > 10 * costs["usual"]["largest_change"]
 
 
+@pytest.mark.slow
 def test_what_training_with_rounding_costs_is_told_too(
     finished_run: Path, small_world: Any, tmp_path: Path, cli: Any
 ) -> None:

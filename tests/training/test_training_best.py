@@ -16,6 +16,8 @@ from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.session import train_model
 from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
+pytestmark = pytest.mark.slow
+
 # Evaluated wherever it is saved. Pruning reaches its target at step 6 and may still select other masks at 8.
 BEST = TRAINING.model_copy(update={"eval_steps": 2, "save_steps": 2, "save_total_limit": 1})
 LOSSES = {2: 1.0, 4: 1.1, 6: 3.0, 8: 2.0, 10: 2.5}

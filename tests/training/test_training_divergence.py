@@ -15,6 +15,8 @@ from pruneofa.data.batches.batching import EpochBatchSampler, PaddingCollator
 from pruneofa.training.trainer.divergence import TrainingDivergedError, diverged, keys_of_step
 from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
+pytestmark = pytest.mark.slow
+
 QUIET = TRAINING.model_copy(update={"eval_steps": None})
 
 
@@ -80,7 +82,6 @@ def test_resumed_run_tells_the_documents_of_its_batch(workers: int, tmp_path: Pa
     assert f"the loss is nan on documents {', '.join(map(str, expected))}; " in str(again.value)
 
 
-@pytest.mark.slow
 def test_gradient_tells_all_batches_of_the_step_and_leaves_the_weights(tmp_path: Path) -> None:
     for max_grad_norm in (1.0, 0.0):
         training = QUIET.model_copy(update={"max_grad_norm": max_grad_norm})

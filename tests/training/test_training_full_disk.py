@@ -15,6 +15,8 @@ from pruneofa.training.trainer import sparse_trainer as trainer_module
 from pruneofa.training.trainer.checkpoints import fault
 from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
+pytestmark = pytest.mark.slow
+
 QUIET = TRAINING.model_copy(update={"eval_steps": None})
 FULL_AT = 6
 

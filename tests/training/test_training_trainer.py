@@ -116,6 +116,7 @@ def test_tied_weights_are_one_after_resuming(tmp_path: Path, caplog: pytest.LogC
     assert "missing keys" not in caplog.text
 
 
+@pytest.mark.slow
 def test_resumed_run_sees_the_batches_that_were_left(tmp_path: Path) -> None:
     def record(trainer: SparseTrainer) -> list[list[list[int]]]:
         seen: list[list[list[int]]] = []

@@ -95,6 +95,7 @@ def test_a_second_run_skips_every_stage_and_says_so(run_copy, small_world, caplo
     assert without_clock(run_copy) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "reruns"),
     [
@@ -125,6 +126,7 @@ def test_a_changed_key_runs_what_depends_on_it(run_copy, small_world, caplog, mo
     assert list(told) == reruns
 
 
+@pytest.mark.slow
 def test_changed_data_is_noticed_though_its_path_is_the_same(small_world, finished_run, tmp_path, caplog):
     data = tmp_path / "dev.csv"
     shutil.copy(small_world.evaluation, data)
@@ -178,6 +180,7 @@ def test_an_interrupted_stage_continues_and_ends_the_same(
     assert without_clock(run_copy) == without_clock(finished_run)
 
 
+@pytest.mark.slow
 def test_a_stage_that_the_recipe_no_longer_asks_for_is_not_reported(run_copy, small_world):
     data = run_pipeline(recipe_of(small_world, "quantize=null"), run_copy)
     assert [row.name for row in data.rows] == ["dense", "sparse"]
@@ -186,6 +189,7 @@ def test_a_stage_that_the_recipe_no_longer_asks_for_is_not_reported(run_copy, sm
     assert (run_copy / "model.pofa").read_bytes() == (run_copy / "compress" / "task_model.pofa").read_bytes()
 
 
+@pytest.mark.slow
 def test_pretraining_alone_leaves_a_sparse_model_and_a_report(small_world, tmp_path):
     recipe = recipe_of(small_world, *(f"{name}=null" for name in ("task", "finetune", "transfer", "quantize")))
     data = run_pipeline(recipe, tmp_path / "run")
@@ -204,6 +208,7 @@ def test_a_folder_of_something_else_is_left_alone(small_world, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.slow
 def test_another_recipes_run_is_replaced_only_when_asked(run_copy, small_world):
     (run_copy / "notes.txt").write_text("mine")
     recipe = recipe_of(

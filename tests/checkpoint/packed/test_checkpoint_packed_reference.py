@@ -48,6 +48,7 @@ def test_the_pages_reader_agrees(read_packed, name, shape, density, wide, seed):
     assert found == stored.reshape(-1).tolist()
 
 
+@pytest.mark.slow
 @given(scaled_matrices())
 @settings(max_examples=40, deadline=None)
 def test_the_pages_reader_agrees_where_tables_follow_scales(read_packed, case):

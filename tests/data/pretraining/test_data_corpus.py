@@ -328,6 +328,7 @@ def test_errors_of_building(write, source, bert_tokenizer, tmp_path):
     assert not list(tmp_path.glob(".out*"))
 
 
+@pytest.mark.slow
 def test_a_fault_in_a_worker_or_in_the_reader_is_one_error_and_leaves_the_old_corpus(source, bert_tokenizer, tmp_path):
     config = CorpusConfig(source=source, max_length=32, shard_characters=3000)
     build_corpus(config, bert_tokenizer, tmp_path / "out", processes=2)
