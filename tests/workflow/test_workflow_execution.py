@@ -238,3 +238,33 @@ def test_changes_are_named_by_their_dotted_keys():
     old, new = {"a": {"b": 1, "c": 2}, "d": 1}, {"a": {"b": 1, "c": 3}, "e": 1}
     assert changes(old, new) == ["a.c", "d", "e"]
     assert json.dumps(changes(old, old)) == "[]"
+
+
+def test_an_unfinished_stage_goes_on_after_a_change_that_it_can_tell_apart_itself(tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("broken")
+    recipe = RECIPE.model_copy(update={"corpus": RECIPE.corpus.model_copy(update={"source": str(texts)})})
+
+    def breaks_off(recipe, inputs, folder):
+        shard = folder / STATE_FOLDER / "checkpoints" / "shard"
+        shard.parent.mkdir(parents=True)
+        shard.write_text("half of the work")
+        raise DataError("a broken line")
+
+    def goes_on(recipe, inputs, folder):
+        return {"found": (folder / STATE_FOLDER / "checkpoints" / "shard").read_text()}
+
+    def stage(run, *may_change):
+        return Stage("corpus", ("corpus",), ("model",), run, may_change=may_change)
+
+    with pytest.raises(DataError, match="a broken line"):
+        execute(stage(breaks_off), recipe, {"model": "m"}, tmp_path / "s")
+    texts.write_text("mended")
+    with pytest.raises(ConfigurationError, match=r"different: files\.corpus\.source"):
+        execute(stage(goes_on), recipe, {"model": "m"}, tmp_path / "s")
+    record = execute(stage(goes_on, "files.corpus.source"), recipe, {"model": "m"}, tmp_path / "s")
+    assert record.results == {"found": "half of the work"}
+    execute(stage(must_not_run, "files.corpus.source"), recipe, {"model": "m"}, tmp_path / "s")
+    texts.write_text("changed after it was finished")
+    with pytest.raises(ConfigurationError, match=r"different: files\.corpus\.source"):
+        execute(stage(must_not_run, "files.corpus.source"), recipe, {"model": "m"}, tmp_path / "s")

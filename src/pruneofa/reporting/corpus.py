@@ -67,8 +67,8 @@ def corpus_lines(record: Mapping[str, Any], times: Mapping[str, Any] | None = No
     reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in dropped.items())
     lines = [
         f"form {settings['form']}, up to {settings['max_length']} tokens, seed {settings['seed']}",
-        f"{len(record['source']):,} source files or data sets, {statistics['characters']:,} characters, "
-        f"{len(record['shards']['train']):,} shards",
+        f"{_counted(len(record['source']), 'source file or data set', 'source files or data sets')}, "
+        f"{_counted(statistics['characters'], 'character')}, {_counted(len(record['shards']['train']), 'shard')}",
         f"documents dropped: {reasons}",
         f"tokenizer {record['tokenizer_sha256'][:12]}",
     ]
@@ -140,9 +140,13 @@ def _times(times: Mapping[str, Any]) -> list[str]:
     work = sum(seconds.values()) or 1.0
     parts = [f"{step.replace('_', ' ')} {format_percent(spent / work, 1)} %" for step, spent in seconds.items()]
     return [
-        f"built in {format_seconds(elapsed)} by {times['processes']} processes",
+        f"built in {format_seconds(elapsed)} by {_counted(times['processes'], 'process', 'processes')}",
         f"their work: {', '.join(parts)}",
     ]
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _share(count: int, whole: int, decimals: int = 1) -> str:

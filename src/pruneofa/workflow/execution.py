@@ -187,7 +187,12 @@ def _usable_record(
     if not record.finished and not _has_checkpoint(folder):
         clear_folder(folder)
         return None
-    differing = ", ".join(changes(record.settings, settings)) or "the inputs"
+    changed = changes(record.settings, settings)
+    if not record.finished and changed and all(key.startswith(stage.may_change) for key in changed):
+        logger.info("%s: changed (%s), going on with what is still valid", stage.name, ", ".join(changed))
+        record.settings, record.fingerprint = dict(settings), fingerprint(settings)
+        return record
+    differing = ", ".join(changed) or "the inputs"
     if not replace_stale:
         raise ConfigurationError(
             f"output_dir {str(folder)!r} holds another run of {stage.name} (different: {differing}); "

@@ -31,6 +31,8 @@ class Stage:
         run: the function that does it: recipe, inputs by name, folder to write -> figures to report.
         trains: of several processes each runs it, and what it writes is written by the first; else the first alone.
         about: what it does, in a sentence: the help of its command, where the stage trains.
+        may_change: dotted keys, or openings of them, that may have changed while an unfinished folder is gone on with:
+            the stage itself finds out what of its work is still valid.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Stage:
     run: StageFunction
     trains: bool = False
     about: str = ""
+    may_change: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,20 @@ def _run(name: str, recipe: "Recipe", inputs: Mapping[str, str], output_dir: Pat
 
 
 def _stage(
-    name: str, sections: tuple[str, ...], inputs: tuple[str, ...], *, trains: bool = False, about: str = ""
+    name: str,
+    sections: tuple[str, ...],
+    inputs: tuple[str, ...],
+    *,
+    trains: bool = False,
+    about: str = "",
+    may_change: tuple[str, ...] = (),
 ) -> Stage:
-    return Stage(name, sections, inputs, partial(_run, name), trains, about)
+    return Stage(name, sections, inputs, partial(_run, name), trains, about, may_change)
 
 
 STEPS = (
     Step(
-        _stage("corpus", ("corpus",), ("model",)),
+        _stage("corpus", ("corpus",), ("model",), may_change=("files.corpus.source", "corpus.on_error")),
         "corpus",
         ("corpus",),
     ),

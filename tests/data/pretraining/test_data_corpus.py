@@ -175,6 +175,45 @@ def test_unfinished_shards_of_another_corpus_are_not_used(source, bert_tokenizer
         assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")
 
 
+def test_shards_built_before_a_line_was_mended_stay_valid(write, bert_tokenizer, tmp_path, monkeypatch):
+    random = np.random.default_rng(7)
+    texts = [" ".join(sentence(random) for _ in range(3)) for _ in range(300)]
+    lines = [json.dumps({"text": text}) for text in texts]
+    files = [write(f"{name}.jsonl", "\n".join(lines[begin : begin + 100])) for begin, name in ((0, "a"), (100, "b"))]
+    config = CorpusConfig(source=[*files, str(tmp_path / "c.jsonl")], max_length=32, shard_characters=3000)
+    write("c.jsonl", "\n".join([*lines[200:270], '{"text": "cut', *lines[271:]]))
+    with pytest.raises(DataError, match=r"c\.jsonl:71: broken JSON"):
+        build_corpus(config, bert_tokenizer, tmp_path / "out", processes=1)
+    done: list[int] = []
+    tokenize = corpus_module.tokenize_shard
+    monkeypatch.setattr(corpus_module, "tokenize_shard", lambda task: (done.append(task.batch.shard), tokenize(task)))
+    kept = len(list((tmp_path / ".out.building" / "tokens").glob("*.json")))
+    write("c.jsonl", "\n".join(lines[200:]))
+    build_corpus(config, bert_tokenizer, tmp_path / "out", processes=1)
+    shards = len(json.loads((tmp_path / "out" / "corpus.json").read_text())["origins"])
+    assert kept > 5 and done == list(range(kept, shards))
+    build_corpus(config, bert_tokenizer, tmp_path / "whole", processes=1)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
+def test_a_change_before_finished_shards_makes_those_anew_that_it_reaches(write, bert_tokenizer, tmp_path, monkeypatch):
+    lines = [json.dumps({"text": f"good film number {number}"}) for number in range(205)]
+    source = write("a.jsonl", "\n".join(lines) + "\nbroken")
+    config = CorpusConfig(source=source, max_length=32, shard_characters=500)
+    with pytest.raises(DataError, match=r"a\.jsonl:206: broken JSON"):
+        build_corpus(config, bert_tokenizer, tmp_path / "out", processes=1)
+    lines[100] = lines[100].replace("good", "evil")  # of the same length: the shards are cut as before
+    write("a.jsonl", "\n".join(lines))
+    done: list[int] = []
+    tokenize = corpus_module.tokenize_shard
+    monkeypatch.setattr(corpus_module, "tokenize_shard", lambda task: (done.append(task.batch.shard), tokenize(task)))
+    build_corpus(config, bert_tokenizer, tmp_path / "out", processes=1)
+    shards = len(json.loads((tmp_path / "out" / "corpus.json").read_text())["origins"])
+    assert len(done) == 2 < shards and done[-1] == shards - 1
+    build_corpus(config, bert_tokenizer, tmp_path / "whole", processes=1)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
 _KILLED = """
 import sys
 from transformers import PreTrainedTokenizerFast

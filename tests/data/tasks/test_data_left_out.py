@@ -79,7 +79,7 @@ def test_a_faulty_question_never_ends_a_run_unless_asked(write, bert_tokenizer, 
     assert len(data.train.questions) == 15 and len(data.evaluation.questions) == 16
     assert {question.starts for question in data.train.questions} == {(4,)}
     assert data.statistics["dropped"]["train"] == {
-        "rows without what the task needs": 4, "answer moved": 6, "answer not in context": 1,
+        "rows that can't be used": 4, "answer moved": 6, "answer not in context": 1,
     }  # fmt: skip
     assert "qas[16]: column 'question' is None" in caplog.text
     [split] = load_evaluations(config, "question_answering", bert_tokenizer, None).values()

@@ -171,7 +171,7 @@ def _tokenize(
         for batch in read_batches(config, first, position):
             count = batch.shard + 1
             progress.report(_share_read(sizes, batch.end.part), "%d documents read, %d shards", batch.end.number, count)
-            if not work.has_tokens(batch.shard):
+            if not work.has_tokens(batch):
                 yield TokenizeTask(batch, settings, work.token_path(batch.shard))
 
     for _ in runner.run(tokenize_shard, tasks()):

@@ -175,6 +175,9 @@ def _lines(text: JsonText, path: Path) -> Iterator[Row]:
             continue
         try:
             value = json.loads(line)
+        except json.JSONDecodeError as error:
+            cause = f"{error.msg}, column {error.colno}"
+            yield broken_row(origin, "broken JSON", f"{origin}: {_broken(cause)}")
         except (ValueError, RecursionError) as error:
             yield broken_row(origin, "broken JSON", f"{origin}: {_broken(str(error))}")
         else:

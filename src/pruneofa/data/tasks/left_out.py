@@ -70,7 +70,7 @@ def _fault_of(row: Row, check: Callable[[Row], None]) -> Fault | None:
     try:
         check(row)
     except DataError as error:
-        return Fault("rows without what the task needs", str(error))
+        return Fault("rows that can't be used", str(error))
     return None
 
 

@@ -1,5 +1,6 @@
 """The source as a stream of batches of documents, one batch for each shard, the same for any number of processes."""
 
+import hashlib
 import itertools
 import logging
 import time
@@ -77,6 +78,16 @@ class DocumentBatch:
     origin: str
     dropped: dict[str, int]
     seconds: float
+
+    def content_hash(self) -> str:
+        """SHA-256 of the documents and of what was dropped between them: equal for equal text in equal rows."""
+        digest = hashlib.sha256(repr(sorted(self.dropped.items())).encode())
+        for document in self.documents:
+            names = sorted(document.markup.namespaces) if document.markup is not None else None
+            title = document.markup.title if document.markup is not None else None
+            digest.update(f"{document.number}/{len(document.text)}/{title!r}/{names!r}/".encode())
+            digest.update(document.text.encode())
+        return digest.hexdigest()
 
 
 @dataclass

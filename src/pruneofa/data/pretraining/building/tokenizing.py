@@ -70,6 +70,7 @@ def tokenize_shard(task: TokenizeTask) -> None:
     facts = {
         "origin": task.batch.origin,
         "end": task.batch.end.as_dict(),
+        "content": task.batch.content_hash(),
         "characters": characters,
         "lines": lines,
         "one_sentence_documents": int(np.count_nonzero(np.diff(documents) == 1)),
