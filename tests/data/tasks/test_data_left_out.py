@@ -43,6 +43,16 @@ def test_a_faulty_row_is_an_error_that_names_the_remedy_or_is_left_out(name, wri
     assert "train: left out: " in caplog.text
 
 
+def test_a_label_that_is_none_is_left_out_where_that_is_asked_for(write, bert_tokenizer):
+    rows = [{"text": word, "label": word[0]} for word in ("good", "bad", "gone")] + [{"text": "a", "label": ["x", "y"]}]
+    content = "\n".join(map(json.dumps, rows))
+    with pytest.raises(DataError, match=r"a\.jsonl:4: column 'label' holds .*several labels"):
+        load_task(classification(write, "a.jsonl", content, evaluation_fraction=None), bert_tokenizer)
+    path = write("a.jsonl", content)
+    data = load_task(TaskConfig(train=path, evaluation=path, on_error="drop"), bert_tokenizer)
+    assert len(data.train) == 3 and data.statistics["dropped"]["train"] == {"rows that can't be used": 1}
+
+
 def test_nothing_usable_is_an_error_with_the_first_fault(write, bert_tokenizer):
     content = '{"text": null, "label": 1}\n{"text": 3, "label": 0}\n'
     with pytest.raises(DataError, match=r"task\.train: none of 2 rows can be used; the first: .*a\.jsonl:1: column"):

@@ -175,11 +175,11 @@ def _tell(split: str, left_out: Mapping[str, int], dropped: dict[str, dict[str, 
     """Note how many rows of a split are left out, and say so."""
     for reason, count in left_out.items():
         dropped.setdefault(split, {})[reason] = count
-        logger.warning("%s: %d rows left out: %s", split, count, reason)
+        logger.warning("%s: %s row%s left out: %s", split, f"{count:,}", "" if count == 1 else "s", reason)
 
 
 def _row_check(config: TaskConfig) -> Callable[[Row], None]:
-    """What raises a DataError for a row whose texts, or whose answers, can't be used."""
+    """What raises a DataError for a row whose texts or answers can't be used; where rows are dropped, its label too."""
     seen: dict[str, str] = {}
 
     def check(row: Row) -> None:
@@ -189,6 +189,8 @@ def _row_check(config: TaskConfig) -> Callable[[Row], None]:
         columns = columns_of(config, row)
         for column in filter(None, (columns.text, columns.pair)):
             text_value(row, column)
+        if config.on_error == "drop" and columns.label in row:
+            label_of(row, columns)
 
     return check
 
