@@ -25,7 +25,8 @@ from pruneofa.models.loading import load_any, load_config, load_model, load_toke
 from pruneofa.models.saving import manifest_extra, save_model
 from pruneofa.models.task_heads import load_trained_on_task
 from pruneofa.stages.evaluate import evaluate_into, evaluate_model
-from pruneofa.training.tasks import load_task_model, store_logits, stored_logits
+from pruneofa.training.tasks import load_task_model
+from pruneofa.training.teacher_logits import store_logits, stored_logits
 
 
 @pytest.fixture

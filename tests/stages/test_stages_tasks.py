@@ -15,7 +15,8 @@ from pruneofa.errors import CheckpointError, ConfigurationError, DataError
 from pruneofa.recipe.files import load_recipe
 from pruneofa.stage_folder import load_log
 from pruneofa.stages.evaluate import evaluate_into, evaluate_model
-from pruneofa.training.tasks import load_task_model, stored_logits
+from pruneofa.training.tasks import load_task_model
+from pruneofa.training.teacher_logits import stored_logits
 from pruneofa.workflow.execution import execute
 from pruneofa.workflow.pipeline import run_pipeline
 from pruneofa.workflow.record import read_record

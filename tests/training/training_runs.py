@@ -22,8 +22,8 @@ from pruneofa.sparsity.lock import lock_pattern
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.training.config import TrainingConfig, training_arguments
 from pruneofa.training.objectives import MaskedLanguageModeling, TaskLoss
-from pruneofa.training.prediction import WithTeacherLogits
 from pruneofa.training.rewinding import REWINDING_SCHEDULES
+from pruneofa.training.teacher_logits import WithTeacherLogits
 from pruneofa.training.trainer.sparse_trainer import SparseTrainer
 
 SEED = 5

@@ -1,1 +1,1 @@
-"""What a model folder means: loading, saving, heads, scoring."""
+"""What a saved model means: opening, loading, saving, heads, prediction, scoring."""

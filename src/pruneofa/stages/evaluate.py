@@ -22,9 +22,9 @@ from pruneofa.models.engine_model import EngineModel
 from pruneofa.models.heads import OUTPUTS, auto_class, kind_of_model, labels_for_task
 from pruneofa.models.names import MODEL_NAMES
 from pruneofa.models.opened import OpenedModel, open_model
+from pruneofa.models.prediction import predict
 from pruneofa.models.scoring import scored
 from pruneofa.recipe.document import Recipe, required_task
-from pruneofa.training.prediction import predict
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.stage_folder import save_log
 from pruneofa.training.run import TrainingRun
 from pruneofa.training.sections import FinetuneSection
-from pruneofa.training.tasks import load_task_data, store_logits, teacher_logits, train_on_task, validation_metrics
+from pruneofa.training.tasks import load_task_data, train_on_task, validation_metrics
+from pruneofa.training.teacher_logits import store_logits, teacher_logits
 
 logger = logging.getLogger(__name__)
 

@@ -1,45 +1,30 @@
 """What `finetune`, `transfer` and `quantize` share: training a model on the recipe's task."""
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
-
 from pruneofa.architectures.positions import longest_sequence
-from pruneofa.atomic import replacing_file
-from pruneofa.data.batches.batching import PaddingCollator
 from pruneofa.data.tasks.config import TaskConfig
-from pruneofa.data.tasks.encoded import EncodedDataset
-from pruneofa.data.tasks.loading import Split, TaskData, load_task
+from pruneofa.data.tasks.loading import TaskData, load_task
 from pruneofa.data.tokenization import check_tokens_known
 from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import ConfigurationError
-from pruneofa.models.heads import OUTPUTS
 from pruneofa.models.loading import load_config, load_tokenizer
 from pruneofa.models.scoring import trainers_metrics
 from pruneofa.models.task_heads import load_for_task, load_trained_on_task
 from pruneofa.ranks import on_first
 from pruneofa.sparsity.lock import PatternLock
 from pruneofa.sparsity.pruner import Pruner
-from pruneofa.stage_folder import STATE_FOLDER
-from pruneofa.training.config import TrainingConfig, uses_bfloat16
+from pruneofa.training.config import TrainingConfig
 from pruneofa.training.objectives import TaskLoss
-from pruneofa.training.prediction import WithTeacherLogits, predict
 from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.sections import FinetuneSection, QuantizeSection, TransferSection
 from pruneofa.training.session import train_model
+from pruneofa.training.teacher_logits import WithTeacherLogits, stored_logits, teacher_logits
 
 logger = logging.getLogger(__name__)
-
-_LOGITS_NAME = "train_logits.safetensors"
-Logits = Mapping[str, Sequence[npt.NDArray[np.float32]]]
-"""Name of a teacher's output -> a row for each training example."""
 
 
 def load_task_data(model_path: str, task: TaskConfig, *, trains: bool = True) -> tuple[Any, TaskData]:
@@ -199,54 +184,3 @@ def _with_teacher(
     if logits is None:
         logits = on_first(lambda: teacher_logits(teacher, data, pad_token_id, section.training))
     return Distiller(None, distillation), WithTeacherLogits(data.train, logits)
-
-
-def teacher_logits(teacher: Any, data: TaskData, pad_token_id: int, training: TrainingConfig) -> Logits:
-    """A teacher's logits on the training examples."""
-    return predict(
-        teacher,
-        data.train,
-        PaddingCollator(pad_token_id),
-        OUTPUTS[data.kind],
-        batch_size=training.per_device_eval_batch_size,
-        bfloat16=uses_bfloat16(training),
-    )
-
-
-def store_logits(folder: Path, train: Split, logits: Logits) -> None:
-    """Keep a teacher's logits in its folder for those who learn from it on the same examples."""
-    arrays = {}
-    for name, rows in logits.items():
-        arrays[name] = np.concatenate([np.ravel(row) for row in rows]).astype(np.float32)
-        arrays[f"{name}.sizes"] = np.array([row.size for row in rows], dtype=np.int32)
-    with replacing_file(folder / STATE_FOLDER / _LOGITS_NAME) as temporary:
-        save_file(arrays, temporary, metadata={"examples": _digest(train)})
-
-
-def stored_logits(folder: Path, train: Split) -> Logits | None:
-    """Logits that `store_logits` left for exactly these examples, if any."""
-    path = folder / STATE_FOLDER / _LOGITS_NAME
-    if not path.is_file():
-        return None
-    found: dict[str, list[npt.NDArray[np.float32]]] = {}
-    try:
-        with safe_open(path, framework="np") as file:
-            if (file.metadata() or {}).get("examples") != _digest(train):
-                return None
-            for name in list(file.keys()):  # the reader is no mapping
-                if not name.endswith(".sizes"):
-                    sizes = file.get_tensor(f"{name}.sizes")
-                    found[name] = np.split(file.get_tensor(name), np.cumsum(sizes)[:-1])
-    except (SafetensorError, OSError, ValueError):
-        return None
-    return found if found and all(len(rows) == len(train) for rows in found.values()) else None
-
-
-def _digest(train: Split) -> str:
-    """SHA-256 of the token ids and labels of the examples, in order."""
-    labels = train.labels if isinstance(train, EncodedDataset) else train.spans
-    state = hashlib.sha256(labels.tobytes())
-    for ids in train.input_ids:
-        state.update(len(ids).to_bytes(4, "little"))
-        state.update(ids.tobytes())
-    return state.hexdigest()

@@ -1,31 +1,18 @@
-"""A model's predictions over a data set, and a teacher's kept beside the examples."""
+"""A model's predictions over a data set."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from pruneofa.errors import DataError
+__all__ = ["predict"]
 
 _TARGETS = ("labels", "start_positions", "end_positions")
-FloatArray = npt.NDArray[np.float32]
-
-
-def predict_logits(
-    model: nn.Module,
-    dataset: Any,
-    collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
-    *,
-    batch_size: int = 64,
-    bfloat16: bool = False,
-) -> FloatArray:
-    """Logits `[examples, classes]` in the data set's order; see `predict`."""
-    return np.stack(predict(model, dataset, collator, ("logits",), batch_size=batch_size, bfloat16=bfloat16)["logits"])
 
 
 @torch.no_grad()
@@ -37,7 +24,7 @@ def predict(
     *,
     batch_size: int = 64,
     bfloat16: bool = False,
-) -> dict[str, list[FloatArray]]:
+) -> dict[str, list[npt.NDArray[np.float32]]]:
     """What a model predicts, by name of its output, each a row for every example; the model is in eval mode and back.
 
     Args:
@@ -69,37 +56,6 @@ def predict(
     finally:
         model.train(was_training)
     return rows
-
-
-class WithTeacherLogits(Dataset[dict[str, Any]]):
-    """A data set whose examples also carry the teacher's logits, so that the teacher need not run again.
-
-    Args:
-        dataset: the examples; its teacher saw them without dropout, so its answer never changes.
-        logits: for each name of the teacher's output ("logits", "start_logits" ...) a row for every example, in the
-            data set's order; an example carries it as `teacher_logits`, `teacher_start_logits` ...
-
-    Raises:
-        DataError: there are more or fewer logits than examples.
-    """
-
-    def __init__(self, dataset: Any, logits: Mapping[str, Sequence[FloatArray] | FloatArray]) -> None:
-        for rows in logits.values():
-            if len(dataset) != len(rows):
-                raise DataError(
-                    f"there are {len(rows)} rows of teacher logits for {len(dataset)} examples; compute them on these"
-                )
-        self._dataset = dataset
-        self._logits = logits
-        self.lengths = dataset.lengths
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        index = key[1] if isinstance(key, tuple) else key
-        taught = {f"teacher_{name}": rows[index].tolist() for name, rows in self._logits.items()}
-        return {**self._dataset[key], **taught}
 
 
 def _is_input(name: str) -> bool:

@@ -3,17 +3,44 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_runs import Reviews, bert
-from transformers import BertForSequenceClassification
+from torch.utils.data import Dataset
+from transformers import BertConfig, BertForSequenceClassification
 
 from pruneofa.data.batches.batching import PaddingCollator
-from pruneofa.errors import DataError
-from pruneofa.training.prediction import WithTeacherLogits, predict_logits
+from pruneofa.models.prediction import predict
+
+
+class Reviews(Dataset[dict[str, Any]]):
+    """Made-up sequences of different lengths."""
+
+    def __init__(self, count: int) -> None:
+        random = np.random.default_rng(1)
+        self.lengths = random.integers(6, 14, count)
+        self._ids = [random.integers(5, 50, length).tolist() for length in self.lengths]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"input_ids": self._ids[index], "attention_mask": [1] * self.lengths[index], "label": index % 2}
+
+
+def predict_logits(model: Any, data: Any, collator: Any, **settings: Any) -> Any:
+    return np.stack(predict(model, data, collator, ("logits",), **settings)["logits"])
 
 
 @pytest.fixture
 def model() -> Any:
-    return bert(BertForSequenceClassification, 3, dropout=0.5)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    torch.manual_seed(3)
+    model = BertForSequenceClassification(
+        BertConfig(vocab_size=50, max_position_embeddings=16, hidden_dropout_prob=0.5, **sizes)
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(4.0)  # so that answers differ
+    return model
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 100])
@@ -52,22 +79,3 @@ def test_bfloat16_is_close_and_comes_out_as_float32(model: Any) -> None:
     assert rough.dtype == np.float32
     assert not np.array_equal(exact, rough)
     np.testing.assert_allclose(rough, exact, atol=0.05 * np.abs(exact).max())
-
-
-def test_examples_carry_their_own_teacher_logits(model: Any) -> None:
-    data = Reviews(9)
-    logits = predict_logits(model, data, PaddingCollator(0))
-    taught = WithTeacherLogits(data, {"logits": logits})
-    assert len(taught) == 9
-    assert np.array_equal(taught.lengths, data.lengths)
-    for index in (0, 4, 8):
-        assert taught[(3, index)] == taught[index] == {**data[index], "teacher_logits": logits[index].tolist()}
-    batch = PaddingCollator(0)([taught[(0, index)] for index in range(9)])
-    assert np.array_equal(batch["teacher_logits"].numpy(), logits)
-    # They are no input of a model.
-    assert np.array_equal(predict_logits(model, taught, PaddingCollator(0)), logits)
-
-
-def test_logits_of_other_examples_are_refused() -> None:
-    with pytest.raises(DataError, match="there are 3 rows of teacher logits for 9 examples; compute them on these"):
-        WithTeacherLogits(Reviews(9), {"logits": np.zeros((3, 2), np.float32)})
