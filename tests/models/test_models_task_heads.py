@@ -13,6 +13,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from pruneofa.data.metrics.predictions import compare
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.engine.engine import Engine
 from pruneofa.errors import CheckpointError, DataError
@@ -167,6 +168,11 @@ def test_rows_without_labels_are_predicted_and_left_out_of_the_metrics(saved, tm
     second = evaluate_model(path, task_on(tmp_path, list(zip(texts, labels, strict=True))))
     assert second.metrics == {"accuracy": 1.0} and second.documents["evaluation"]["unlabelled"] == 2
     assert "2 of 3 rows have no label: metrics are on the others" in caplog.text
+    for name, evaluation, examples in (("none", first, 0), ("some", second, 1)):
+        evaluation.write_predictions(tmp_path / f"{name}.json")
+        (found,) = compare(str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}.json"), resamples=10)
+        assert found.examples == 3 and sum(found.counts.values()) == examples
+        assert [metric.metric for metric in found.metrics] == ["accuracy"] * examples
 
 
 @pytest.mark.parametrize(
@@ -176,7 +182,7 @@ def test_rows_without_labels_are_predicted_and_left_out_of_the_metrics(saved, tm
         ({"id2label": {"0": "neg", "2": "pos"}}, CheckpointError, "id2label has no name for row 1"),
         ({"id2label": {"0": "a", "1": "b", "2": "c"}}, CheckpointError, "classifier.*shape.*id2label|names row '2'"),
         ({"problem_type": "multi_label_classification"}, CheckpointError, "several labels for one text"),
-        ({}, DataError, r"labels neg, pos \(id2label.*has negative, positive.*--set task\.label_names='\[neg, pos\]'"),
+        ({}, DataError, r"labels neg, pos \(id2label.*has negative, positive.*'\[NAME_OF_negative, NAME"),
     ],
 )
 def test_a_model_whose_labels_leave_a_doubt_is_not_evaluated(saved, tmp_path, change, error, message):

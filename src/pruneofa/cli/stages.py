@@ -1,6 +1,7 @@
 """One command for each stage that trains, as the list of stages has them."""
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -196,6 +197,12 @@ def _print_metrics(validation: dict[str, float], output_dir: Path, recipe: Any) 
     from pruneofa.stages.evaluate import evaluate_model
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = on_first(lambda: evaluate_model(str(output_dir), required_task(recipe), device=device).metrics)
+    reading = logging.getLogger("pruneofa.data.tasks")
+    level = reading.level
+    reading.setLevel(logging.ERROR)  # what it says of the rows has been said by the stage
+    try:
+        found = on_first(lambda: evaluate_model(str(output_dir), required_task(recipe), device=device).metrics)
+    finally:
+        reading.setLevel(level)
     for name, value in {**{f"validation_{name}": value for name, value in validation.items()}, **found}.items():
         typer.echo(f"{name}: {value:.4f}")

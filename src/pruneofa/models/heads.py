@@ -1,6 +1,7 @@
 """Which model goes with which kind of task: transformers' class, and what a model's head was trained for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -90,7 +91,7 @@ def head_of(config: Any) -> TrainedHead | None:
         return TrainedHead(f"several labels for one text (problem_type {_MULTI_LABEL})", None)
     if problem == "regression" or rows == 1:
         return TrainedHead("regression" if rows == 1 else f"{rows} numbers", "regression" if rows == 1 else None)
-    names = row_names(config.id2label, rows)
+    names = _names(config)
     return TrainedHead(f"{rows} classes ({listed(names)})", "classification", tuple(names))
 
 
@@ -105,8 +106,8 @@ def kind_of_model(config: Any) -> TaskKind:
         return "regression" if config.num_labels == 1 else "classification"
     if head.kind is None:
         raise CheckpointError(
-            f"the model is trained for {head.what}; allowed: one label or one number for a text or a pair, and "
-            "question answering"
+            f"model {_name(config)!r} is trained for {head.what}; allowed: one label or one number for a text or a "
+            "pair, and question answering"
         )
     return head.kind
 
@@ -120,20 +121,40 @@ def labels_for_task(whose: str, config: Any, task: TaskConfig) -> LabelSet | Non
     """
     if kind_of_model(config) != "classification":
         return None
-    names = row_names(config.id2label, config.num_labels)
-    check_distinct(names)
+    names = _names(config)
+    with _of_model(config):
+        check_distinct(names)
     found = LabelSet.of_model(names, task.label_names)
     if found is None:
         assert task.label_names is not None
         remedy = "evaluate a model that was trained on this task"
         if len(names) == len(task.label_names):
+            stand_ins = ", ".join(f"NAME_OF_{name}" for name in task.label_names)
             remedy = (
-                "if they are the same under other names, set task.label_names to the model's in the order of the "
-                f"task's, as in --set task.label_names='[{', '.join(names)}]', and write labels by these names or by "
-                "number; else " + remedy
+                "if they are the same under other names, list the model's in the order of the task's "
+                f"(--set task.label_names='[{stand_ins}]') and write labels by these names or by number; else {remedy}"
             )
         raise DataError(
             f"{whose} has the labels {listed(names)} (id2label in its config.json), the task {task.task_name!r} has "
             f"{listed(task.label_names)} (task.label_names); {remedy}"
         )
     return found
+
+
+def _names(config: Any) -> list[str]:
+    with _of_model(config):
+        return row_names(config.id2label, config.num_labels)
+
+
+def _name(config: Any) -> str:
+    """The model's, as it was asked for."""
+    return str(getattr(config, "name_or_path", None) or config.model_type)
+
+
+@contextmanager
+def _of_model(config: Any) -> Iterator[None]:
+    """Within the block, faults of the config name the model."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"model {_name(config)!r}: {error}") from None

@@ -43,8 +43,7 @@ def load_for_task(model_path: str, kind: TaskKind, names: Sequence[str] | None, 
         if not new_head:
             raise DataError(
                 f"model {model_path!r}: its head is for {head.what}, the task is {what}; start from the pre-trained "
-                "model, list the labels that it has in task.label_names, or set transfer.new_head to true for a new "
-                "head at random"
+                "model, name the labels as the head does, or set transfer.new_head to true for a new head at random"
             )
         logger.warning(
             "model %r: its head is for %s, the task is %s: a new head, at random, takes its place",

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from pruneofa.data.tasks.checks import check_sources
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.labels import LabelSet, label_text, matching_rows, ordered_labels
 from pruneofa.data.tasks.loading import load_evaluations, load_task
@@ -197,3 +198,11 @@ def test_texts_in_training_and_evaluation_are_counted(write, bert_tokenizer):
     train = write("t.csv", "text,label\nA  Film,pos\na plot,neg\n")
     config = TaskConfig(train=train, evaluation=write("e.csv", "text,label\na film,pos\nanother,neg\n"))
     assert load_task(config, bert_tokenizer).statistics["overlap"] == {"evaluation": 1}
+
+
+@pytest.mark.parametrize("check", ["load", "before"])
+def test_a_split_to_report_on_needs_a_label(write, bert_tokenizer, check):
+    train, empty = write("t.csv", rows_of("csv", ["neg", "pos"])), write("e.csv", rows_of("csv", ["-1", None]))
+    config = TaskConfig(train=train, evaluation=train, also_evaluate={"other": empty})
+    with pytest.raises(DataError, match=r"task\.other: no row has a label.*`pruneofa evaluate`"):
+        load_task(config, bert_tokenizer) if check == "load" else check_sources(config)

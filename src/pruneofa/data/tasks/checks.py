@@ -1,10 +1,12 @@
 """What can be found wrong with a task's data without a model: read before a long run begins."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pruneofa.data.sources.reading import is_read_later, read_rows
 from pruneofa.data.tasks.classification import (
+    check_labelled,
     checked_label,
     checked_number,
     class_names,
@@ -14,6 +16,7 @@ from pruneofa.data.tasks.classification import (
 )
 from pruneofa.data.tasks.columns import columns_of
 from pruneofa.data.tasks.config import TaskConfig
+from pruneofa.data.tasks.encoded import UNLABELLED
 from pruneofa.data.tasks.labels import LabelSet, label_text
 from pruneofa.data.tasks.questions import read_questions, trainable_questions
 from pruneofa.data.tasks.rows import TaskRows, read_task_rows
@@ -60,16 +63,20 @@ def _check(task: TaskRows, labels: LabelSet | None, config: TaskConfig) -> None:
                 if split == "train":
                     trainable_questions(questions, stop=config.on_error == "stop")
                 continue
+            labelled = 0
             for row in rows:
                 if labels is None:
-                    checked_number(row, config)
+                    labelled += not math.isnan(checked_number(row, config))
                     continue
                 number = class_of_label(row, config, labels)
+                labelled += number != UNLABELLED
                 if split == "train":
                     trained.add(number)
-                elif number >= 0 and number not in trained:
+                elif number != UNLABELLED and number not in trained:
                     label = label_text(row[columns_of(config, row).label])
                     raise unseen_label(row, str(label), [labels.names[seen] for seen in sorted(trained)])
+        if rows:
+            check_labelled(split, labelled)
 
 
 def _items(config: TaskConfig) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FEW_LABELS = 20
 
 __all__ = [
+    "check_labelled",
     "checked_label",
     "checked_number",
     "class_names",
@@ -107,6 +108,19 @@ def unseen_label(row: Row, label: str, known: Sequence[str]) -> DataError:
         f"{row.origin}: the label {label!r} of the evaluation data does not occur in training "
         f"(there: {listed(known)}); correct the row or add training examples"
     )
+
+
+def check_labelled(split: str, labelled: int) -> None:
+    """Refuse a split that a run is to report on, and that has no label to judge by.
+
+    Raises:
+        DataError: it has none.
+    """
+    if not labelled:
+        raise DataError(
+            f"task.{split}: no row has a label, so nothing can be reported on it; give labels, or leave it to "
+            "`pruneofa evaluate`, which predicts without"
+        )
 
 
 def class_of_label(row: Row, config: TaskConfig, labels: LabelSet) -> int:

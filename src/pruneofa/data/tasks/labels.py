@@ -22,6 +22,7 @@ _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _UNNAMED = re.compile(r"(?:LABEL_)?(0|[1-9][0-9]*)")
 _BOOLEANS = ("True", "False")
+_MODELS = "the model's labels"
 
 
 def label_text(value: Any) -> str | None:
@@ -123,16 +124,16 @@ class LabelSet:
         """
         if listed_by_task is None:
             numbers = numbered_rows(known)
-            return cls(tuple(known), "the model's labels", {}, None if numbers is None else tuple(numbers))
+            return cls(tuple(known), _MODELS, {}, None if numbers is None else tuple(numbers))
         rows = matching_rows(known, listed_by_task)
         if rows is None:
             return None
         given = dict(zip(listed_by_task, rows, strict=True))
         if numbered_rows(known) is None:
-            return cls(tuple(known), "the model's labels", given, None if _has_number(listed_by_task) else tuple(rows))
+            return cls(tuple(known), _MODELS, given, None if _has_number(listed_by_task) else tuple(rows))
         names = tuple(sorted(given, key=given.__getitem__))
         also = {name: row for row, name in enumerate(known) if name.startswith("LABEL_")}
-        return cls(names, "the model's labels", also, None if _has_number(names) else tuple(rows))
+        return cls(names, _MODELS, also, None if _has_number(names) else tuple(rows))
 
     def row(self, label: str) -> int | None:
         """The row that a label (see `label_text`) stands for; None where it stands for none."""
@@ -147,13 +148,16 @@ class LabelSet:
         """What to do about a label that stands for no row, for the end of a message."""
         number = _WHOLE.fullmatch(label) is not None
         if number and self.numbered is None and not _has_number(self.names):
+            order = ", ".join(f"{place} is {name}" for place, name in enumerate(self.names[:20]))
             return (
-                "a number, and nothing says which label it stands for: list them in the order of the numbers from 0, "
-                f"as in --set task.label_names='[{', '.join(self.names[:20])}]'"
+                "a number, and nothing says which label it stands for: list them in the order of the numbers; if "
+                f"{order}, that is --set task.label_names='[{', '.join(self.names[:20])}]'"
             )
         if not number and numbered_rows(self.names) is not None and self.names[0].startswith("LABEL_"):
             return "these rows have no names: list the labels in the rows' order in task.label_names"
-        return "correct the row or " + ("add training examples" if self.learned else "the list")
+        if self.whose != _MODELS:
+            return "correct the row or " + ("add training examples" if self.learned else "the list")
+        return "write it as one of these, or evaluate a model that was trained on it"
 
     def _number(self, label: str) -> int | None:
         if label in _BOOLEANS:

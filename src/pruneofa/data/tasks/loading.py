@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pruneofa.data.metrics.task_metrics import TaskKind
 from pruneofa.data.sources.rows import Row
 from pruneofa.data.tasks.classification import (
+    check_labelled,
     class_names,
     encode_classes,
     encode_numbers,
@@ -106,6 +107,9 @@ def load_task(
             name: encode_classes(part, labels, tokenizer, config, known)
             for name, part in (held | rows.evaluations).items()
         }
+    for name, split in others.items():
+        if isinstance(split, EncodedDataset):
+            check_labelled(name, int(split.labelled.sum()))
     statistics: dict[str, Any] = {
         name: _statistics(split, names) for name, split in ({"train": train} | others).items()
     }

@@ -103,7 +103,7 @@ def read_evaluation_rows(config: TaskConfig, kind: TaskKind) -> tuple[dict[str, 
         DataError: as `read_task_rows`.
     """
     if config.evaluation is None:
-        rows = read_task_rows(config)
+        rows = read_task_rows(config.model_copy(update={"validation_fraction": 0.0}))
         return rows.evaluations, rows.dropped
     dropped: dict[str, dict[str, int]] = {}
     evaluations = _read_evaluations(config, dropped)
