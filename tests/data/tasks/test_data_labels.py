@@ -94,6 +94,18 @@ def test_names_that_are_numbers_are_names_first():
     assert [older.row(text) for text in ("1", "2", "10")] == [0, 2, 1]
 
 
+def test_names_that_begin_with_their_number_are_found_by_it():
+    stars = ["1 star", "2 stars", "3 stars"]
+    for labels in (LabelSet.of_model(stars, None), LabelSet.of_task(stars, listed_by_task=True)):
+        assert [labels.row(text) for text in ("1", "2", "3", "0", "3 stars")] == [0, 1, 2, None, 2]
+    assert LabelSet.of_task(["3d", "2 d"], listed_by_task=True).row("1") == 1
+
+
+def test_labels_in_a_recipe_may_be_numbers():
+    config = TaskConfig(train="a", evaluation="b", label_names=[-1, 0, 1.0], drop_labels=[2, True])
+    assert config.label_names == ["-1", "0", "1"] and config.drop_labels == ["2", "True"]
+
+
 def rows_of(kind, values):
     if kind == "csv":
         return "text,label\n" + "".join(f"film {i},{'' if v is None else v}\n" for i, v in enumerate(values))

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from pruneofa.data.metrics.task_metrics import METRICS, TaskKind
+from pruneofa.data.tasks.labels import label_text
 from pruneofa.data.tasks.presets import PRESETS, QUESTIONS_LENGTH
 from pruneofa.data.tokenization import check_max_length
 from pruneofa.errors import ConfigurationError
@@ -143,6 +144,13 @@ class TaskConfig(Settings):
         if value is None and folder is None and not split_off:
             raise PydanticKnownError("missing")
         return value
+
+    @field_validator("label_names", "drop_labels", mode="before")
+    @classmethod
+    def _labels_as_text(cls, value: Any) -> Any:
+        """Numbers and booleans as the labels that they are in a file: [0, 1] is ["0", "1"]."""
+        plain = isinstance(value, list) and all(isinstance(label, int | float | str) for label in value)
+        return [label if isinstance(label, str) else label_text(label) for label in value] if plain else value
 
     @field_validator("label_names")
     @classmethod

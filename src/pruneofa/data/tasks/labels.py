@@ -20,6 +20,7 @@ NO_LABEL = "-1"
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LEADING = re.compile(r"\s*([0-9]{1,9})(?![\w.])")
 _UNNAMED = re.compile(r"(?:LABEL_)?(0|[1-9][0-9]*)")
 _BOOLEANS = ("True", "False")
 _MODELS = "the model's labels"
@@ -175,7 +176,7 @@ def listed(names: Sequence[str]) -> str:
 def _row_named(label: str, names: Sequence[str]) -> int | None:
     """The row with this name: exactly, as a number of the same value, else in another case where that leaves no doubt.
 
-    0 and 1 are false and true.
+    0 and 1 are false and true; where every name begins with a number of its own ("1 star", "2 stars"), that is enough.
     """
     if label in names:
         return names.index(label)
@@ -184,6 +185,7 @@ def _row_named(label: str, names: Sequence[str]) -> int | None:
         (_number_key(label), keys),
         (label.casefold(), [key.casefold() for key in keys]),
         ({"0": "False", "1": "True"}.get(label), keys if set(keys) == set(_BOOLEANS) else []),
+        (label, _leading_numbers(names)),
     ):
         if among.count(str(wanted)) == 1:
             return among.index(str(wanted))
@@ -198,5 +200,12 @@ def _number_key(label: str) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)
 
 
+def _leading_numbers(names: Sequence[str]) -> list[str]:
+    """The numbers that all names begin with; [] where one doesn't, or two begin alike."""
+    found = [match[1] for name in names if (match := _LEADING.match(name))]
+    return found if len(set(found)) == len(names) else []
+
+
 def _has_number(names: Sequence[str]) -> bool:
-    return any(_WHOLE.fullmatch(name.strip()) for name in names)
+    """Whether a name says itself which number it is."""
+    return any(_WHOLE.fullmatch(name.strip()) for name in names) or bool(_leading_numbers(names))
