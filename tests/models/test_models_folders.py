@@ -107,3 +107,24 @@ def test_an_encoder_in_a_folder_of_its_own(tmp_path):
     (folder / "modules.json").write_text(json.dumps([{"idx": 0, "path": "../0_Transformer", "type": "x.Transformer"}]))
     with pytest.raises(CheckpointError, match=r"path is .*, allowed is a folder below this one"):
         load_config(str(folder))
+
+
+@pytest.mark.parametrize("inner", ["", "0_Transformer"])
+def test_sentence_files_go_along_and_name_the_new_folders_own_encoder(tmp_path, inner):
+    from pruneofa.engine.engine import Engine
+    from pruneofa.models.opened import open_model
+    from pruneofa.models.sentence_files import carry_sentence_files
+
+    folder, copy = tmp_path / "model", tmp_path / "copy"
+    for place in (folder / inner, copy):
+        write_model(place, head="Model")
+    change(folder / inner, "sentence_bert_config.json", max_seq_length=5)
+    kinds = {inner: "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    entries = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(entries))
+    (folder / "1_Pooling").mkdir()
+    change(folder / "1_Pooling", "config.json", pooling_mode_cls_token=True)
+    carried = carry_sentence_files(open_model(str(folder)), copy)
+    assert set(carried) == {"modules.json", "sentence_bert_config.json", "1_Pooling/config.json"}
+    text = "the cat sat on a mat"
+    assert (Engine.load(copy).embed(text) == Engine.load(folder).embed(text)).all()

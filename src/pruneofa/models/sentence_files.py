@@ -1,5 +1,6 @@
 """The files by which sentence-transformers knows how token states become one vector, carried from model to model."""
 
+import json
 from pathlib import Path
 
 from pruneofa.checkpoint.encoder_place import MODULES_NAME, checked_place
@@ -18,21 +19,13 @@ _BESIDE = (
 _OF_A_MODULE = ("config.json", "model.safetensors")
 
 
-class _Files:
-    """An opened model as `folder` looks at one."""
-
-    def __init__(self, opened: OpenedModel) -> None:
-        self.path = Path(opened.name)
-        self.file = opened.file
-
-
 def sentence_modules(opened: OpenedModel) -> SentenceModules | None:
     """What a model's modules.json says; None where it has none.
 
     Raises:
         CheckpointError: as `read_sentence_modules`.
     """
-    return read_sentence_modules(_Files(opened))
+    return read_sentence_modules(opened)
 
 
 def carry_sentence_files(opened: OpenedModel, output_dir: Path) -> list[str]:
@@ -44,23 +37,26 @@ def carry_sentence_files(opened: OpenedModel, output_dir: Path) -> list[str]:
     Raises:
         CheckpointError: modules.json is damaged, or names a place outside the folder.
     """
-    files = _Files(opened)
-    content = files.file(MODULES_NAME)
+    content = opened.file(MODULES_NAME)
     if content is None:
         return []
     where = f"{opened.name}: {MODULES_NAME}"
     modules = parse_json(content, where, MAX_JSON_BYTES)
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise CheckpointError(f"{where}: holds no list of modules; save the model with sentence-transformers again")
-    names = [MODULES_NAME, *_BESIDE]
+    files = {MODULES_NAME: content}
+    if modules and modules[0].get("path"):  # the encoder, which the new folder holds itself
+        modules[0]["path"] = ""
+        files[MODULES_NAME] = json.dumps(modules, indent=2).encode()
+    names = list(_BESIDE)
     for path in [module.get("path") for module in modules]:
         if path:
             names += [f"{checked_place(str(path), opened.name)}/{name}" for name in _OF_A_MODULE]
-    written = []
     for name in names:
-        if (content := files.file(name)) is not None:
-            target = output_dir / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            written.append(name)
-    return written
+        if (content := opened.file(name)) is not None:
+            files[name] = content
+    for name, content in files.items():
+        target = output_dir / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return list(files)

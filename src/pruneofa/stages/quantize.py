@@ -11,9 +11,12 @@ from pruneofa.architectures.matching import match_modules
 from pruneofa.architectures.positions import longest_sequence
 from pruneofa.data.tasks.calibration import read_texts, sample_batches
 from pruneofa.models.loading import load_config, load_model, load_tokenizer, model_class
+from pruneofa.models.opened import open_model
 from pruneofa.models.saving import manifest_extra, save_model
+from pruneofa.models.sentence_files import carry_sentence_files
 from pruneofa.quantization.config import QuantizationConfig
 from pruneofa.quantization.parameters import QuantizedState
+from pruneofa.ranks import on_first
 from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.sparsity.lock import lock_pattern
 from pruneofa.stage_folder import save_log
@@ -208,4 +211,5 @@ def _save(
         "quantization": summary["text"],
     }
     save_model(model, tokenizer, output_dir, stage="quantize", quantized=state, extra=extra)
+    on_first(lambda: carry_sentence_files(open_model(inputs["task_model"]), output_dir))
     return {"quantization": summary}
