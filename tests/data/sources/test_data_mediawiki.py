@@ -179,7 +179,7 @@ def test_a_corpus_from_a_dump(form, write, bert_tokenizer, tmp_path):
     config = CorpusConfig(source=path, form=form, max_length=24, validation_fraction=0.1, shard_characters=300)
     statistics = build_corpus(config, bert_tokenizer, tmp_path / "out", processes=1)
     dropped = {key: statistics[key] for key in statistics if key.startswith("dropped_")}
-    assert dropped == {"dropped_empty": 1, "dropped_redirects": 4, "dropped_other_pages": 2}
+    assert dropped == {"dropped_empty": 1, "dropped_redirects": 4, "dropped_other_pages": 2, "dropped_broken": 0}
     assert statistics["documents"] == 40
     loaded = load_corpus(tmp_path / "out", bert_tokenizer)
     numbers = {number for split in loaded.values() for documents in split["documents"] for number in documents}

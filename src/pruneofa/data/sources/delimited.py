@@ -1,10 +1,11 @@
 """Rows of CSV and TSV files."""
 
 import csv
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from pruneofa.data.sources.lines import MAX_RECORD_BYTES, decoding_fault, numbered_lines
+from pruneofa.data.sources.lines import MAX_RECORD_BYTES, UndecodableLine, numbered_lines
 from pruneofa.data.sources.rows import Row, broken_row
 from pruneofa.errors import DataError
 
@@ -69,8 +70,6 @@ class _Feed:
         self._lines = numbered_lines(path)
         self._waiting: list[tuple[int, str]] = []
         self._size = 0
-        self._number = 0
-        self._inside = False
         self.first = 1
         self.fault: str | None = None
         self.ended = False
@@ -91,26 +90,22 @@ class _Feed:
 
     def begin_record(self) -> None:
         """The next line begins a record."""
-        self._size, self.fault, self.first, self._inside = 0, None, self._number + 1, False
+        self._size, self.fault = 0, None
 
     def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        number, line = self._waiting.pop() if self._waiting else next(self._lines, (0, ""))
-        if not number:
-            self.ended = True
-            raise StopIteration
-        if not self._inside:
-            self.first, self._inside = number, True
-        self._number = number
-        self._size += len(line)
-        if self._size > MAX_RECORD_BYTES:
-            raise DataError(
-                f"{self._path}:{self.first}: a row of more than {MAX_RECORD_BYTES} characters; is a quote not closed?"
-            )
-        self.fault = self.fault or decoding_fault(line, f"{self._path}:{number}")
-        return line
+        for number, line in itertools.chain(self._waiting, self._lines):
+            if not self._size:
+                self.first = number
+            self._size += len(line)
+            if self._size > MAX_RECORD_BYTES:
+                raise DataError(
+                    f"{self._path}:{self.first}: a row of more than {MAX_RECORD_BYTES} characters; is a quote not "
+                    "closed?"
+                )
+            if isinstance(line, UndecodableLine) and self.fault is None:
+                self.fault = line.fault
+            yield line
+        self.ended = True
 
 
 def read_tsv(path: Path) -> Iterator[Row]:
@@ -120,12 +115,12 @@ def read_tsv(path: Path) -> Iterator[Row]:
         DataError: a fault after which nothing can be read: a faulty header.
     """
     header: list[str] | None = None
-    for number, line in numbered_lines(path):
-        line = line.removesuffix("\n").removesuffix("\r")
+    for number, raw in numbered_lines(path):
+        line = raw.removesuffix("\n").removesuffix("\r")
         if not line:
             continue
         fields, origin = line.split("\t"), f"{path}:{number}"
-        fault = decoding_fault(line, origin)
+        fault = raw.fault if isinstance(raw, UndecodableLine) else None
         if header is None:
             if fault is not None:
                 raise DataError(fault)

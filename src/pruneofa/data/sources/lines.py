@@ -13,7 +13,7 @@ from typing import BinaryIO
 from pruneofa.data.sources.compression import READ_ERRORS, is_compressed, open_binary
 from pruneofa.errors import DataError
 
-__all__ = ["MAX_RECORD_BYTES", "decoding_fault", "encoding_of", "numbered_lines", "reading"]
+__all__ = ["MAX_RECORD_BYTES", "UndecodableLine", "decoding_fault", "encoding_of", "numbered_lines", "reading"]
 
 MAX_RECORD_BYTES = 64 * 2**20
 """A line, a record or a document is held in memory whole: a damaged or hostile file must not take all of it."""
@@ -32,8 +32,19 @@ _OTHER_MAGIC = {
 _PEEKED = 512
 
 
+class UndecodableLine(str):
+    """A line that holds bytes which are not UTF-8; in it they are half surrogates.
+
+    Attributes:
+        fault: names the place and the remedy.
+    """
+
+    __slots__ = ("fault",)
+    fault: str
+
+
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield number (from 1) and text of each line, with its end; what is not UTF-8 in it `decoding_fault` tells.
+    """Yield number (from 1) and text of each line, with its end; an `UndecodableLine` where it is not UTF-8.
 
     Raises:
         DataError: an unreadable or damaged file, a line that is too long, another encoding without a mark.
@@ -45,8 +56,11 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             while raw := file.readline(MAX_RECORD_BYTES + 1):
                 number += 1
                 _check_length(len(raw), path, number)
-                line = raw.decode("utf-8", "surrogateescape")
-                yield number, line.removeprefix("\ufeff") if number == 1 else line
+                try:
+                    line = raw.decode("utf-8")
+                except UnicodeDecodeError:
+                    line = _undecodable(raw, f"{path}:{number}")
+                yield number, line.removeprefix("\ufeff") if number == 1 and line.startswith("\ufeff") else line
             return
         text = io.TextIOWrapper(file, encoding, newline="\n")
         while line := text.readline(MAX_RECORD_BYTES + 1):
@@ -55,8 +69,14 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
+def _undecodable(raw: bytes, place: str) -> UndecodableLine:
+    line = UndecodableLine(raw.decode("utf-8", "surrogateescape"))
+    line.fault = decoding_fault(line, place) or ""
+    return line
+
+
 def decoding_fault(text: str, place: str) -> str | None:
-    """What is wrong with a text from `numbered_lines` that holds bytes which are not UTF-8; None where it is well."""
+    """What is wrong with a text that was decoded with `surrogateescape`; None where all of it was UTF-8."""
     if text.isascii():
         return None
     try:

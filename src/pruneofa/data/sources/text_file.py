@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pruneofa.data.sources.json_rows import read_json
-from pruneofa.data.sources.lines import MAX_RECORD_BYTES, decoding_fault, numbered_lines
+from pruneofa.data.sources.lines import MAX_RECORD_BYTES, UndecodableLine, numbered_lines
 from pruneofa.data.sources.rows import Row, broken_row
 from pruneofa.errors import DataError
 
@@ -90,7 +90,7 @@ def _read_articles(path: Path) -> Iterator[Row]:
             yield article.row(attributes, begun)
             article = None
         elif article is not None:
-            article.add(number, html.unescape(line))
+            article.add(number, line if isinstance(line, UndecodableLine) else html.unescape(line))
         elif line.strip():
             origin = f"{path}:{number}"
             message = f"{origin}: text outside of <doc ...> and </doc>: {line.strip()[:40]!r}; correct the file"
@@ -126,7 +126,8 @@ class _Block:
                 f"{self._path}:{self._start}: a document of more than {MAX_RECORD_BYTES} characters; "
                 f"put a blank line between documents"
             )
-        self._fault = self._fault or decoding_fault(line, f"{self._path}:{number}")
+        if isinstance(line, UndecodableLine) and self._fault is None:
+            self._fault = line.fault
         self.lines.append(line)
 
     def row(self, more: dict[str, str] | None = None, start: int | None = None) -> Row:
