@@ -6,6 +6,9 @@ from pydantic import Field
 
 from pruneofa.settings.base import Settings
 
+EmbeddingPooling = Literal["mean", "cls"]
+"""How a sentence encoder makes one vector of a text's tokens."""
+
 
 class DistillationConfig(Settings):
     """How much and what the student learns from its teacher."""
@@ -42,3 +45,28 @@ class DistillationConfig(Settings):
     def needs_features(self) -> bool:
         """Whether hidden states or attentions are learned from, not only predictions."""
         return self.hidden_loss != "none" or self.attention_loss != "none"
+
+
+class EmbeddingDistillationConfig(BaseModel):
+    """What a sentence encoder learns from its dense self; no labels and no vocabulary are needed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_weight: float = Field(
+        1.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="weight of the states of all tokens in every layer, each layer's error divided by its energy",
+    )
+    embedding_weight: float = Field(
+        1.0, ge=0.0, allow_inf_nan=False, description="weight of 1 - cosine of the texts' embeddings"
+    )
+    relation_weight: float = Field(
+        1.0, ge=0.0, allow_inf_nan=False, description="weight of how the texts of a batch relate to each other"
+    )
+    relation_temperature: float = Field(
+        0.1, gt=0.0, allow_inf_nan=False, description="divides the cosines to the other texts before the softmax"
+    )
+    pooling: EmbeddingPooling | None = Field(
+        None, description="mean of the tokens, or the first one (default: what the model's folder says, else mean)"
+    )

@@ -8,7 +8,7 @@ from pruneofa.settings.base import Settings
 
 __all__ = ["CorpusConfig", "Form", "LineEnd"]
 
-Form = Literal["blocks", "pairs", "sentences"]
+Form = Literal["blocks", "pairs", "sentences", "passages"]
 LineEnd = Literal["space", "sentence", "document"]
 
 
@@ -32,7 +32,8 @@ class CorpusConfig(Settings):
         default="blocks",
         validate_default=True,
         description="blocks: documents packed without gaps; pairs: BERT's segment pairs with next-sentence labels; "
-        "sentences: whole sentences, packed",
+        "sentences: whole sentences, packed; passages: one or more sentences that follow each other, unpacked, for "
+        "sentence encoders",
     )
     max_length: int = Field(default=128, ge=8, description="Longest example in tokens, special tokens counted")
     short_sequence_probability: float = Field(
@@ -60,6 +61,6 @@ class CorpusConfig(Settings):
     def _splits_sentences(cls, value: Form, info: ValidationInfo) -> Form:
         if value == "blocks" and info.data.get("line_end") == "sentence":
             raise ValueError(
-                "is blocks, which splits no sentences, but line_end is sentence; set form to pairs or sentences"
+                "is blocks, which splits no sentences, but line_end is sentence; set form to pairs, sentences or passages"
             )
         return value

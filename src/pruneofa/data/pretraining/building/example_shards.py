@@ -13,6 +13,7 @@ from pruneofa.atomic import write_json
 from pruneofa.data.pretraining.building.blocks import pack_blocks
 from pruneofa.data.pretraining.building.config import Form
 from pruneofa.data.pretraining.building.examples import Examples, Frame, write_examples
+from pruneofa.data.pretraining.building.passages import passage_examples
 from pruneofa.data.pretraining.building.segment_pairs import Corpus, pair_examples
 from pruneofa.data.pretraining.building.token_shards import TokenReader, TokenShard, read_token_shard
 from pruneofa.data.pretraining.building.whole_sentences import sentence_examples
@@ -129,6 +130,8 @@ def _examples(shard: TokenShard, members: npt.NDArray[np.int64], task: ExampleTa
             frame=settings.frame,
             generator=random,
         )
+    if settings.form == "passages":
+        return passage_examples(shard, members, max_length=settings.max_length, frame=settings.frame, generator=random)
     corpus = task.shards.corpus(settings.validation_below)
     try:
         return pair_examples(
