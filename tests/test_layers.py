@@ -20,6 +20,7 @@ GROUND = {
     "ranks",
     "native",
     "stage_folder",
+    "log_lines",
     "question_windows",
     "texts",
 }
@@ -35,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "allocator": set(),
     "ranks": set(),
     "native": set(),
+    "log_lines": set(),
     "stage_folder": {"atomic", "ranks"},
     "question_windows": set(),
     "texts": set(),

@@ -27,6 +27,8 @@ from pruneofa.workflow.stage_list import STAGES, TRAINING, Stage
 _EXAMPLES = {
     "teach": "demo --corpus_dir runs/corpus --output_dir runs/teach",
     "prune": "demo --model_name_or_path runs/teach --corpus_dir runs/corpus --output_dir runs/prune",
+    "prune_embedder": "minilm-embedder --model_name_or_path runs/one_shot --corpus_dir runs/corpus "
+    "--output_dir runs/embedder",
     "finetune": "--model_name_or_path runs/teach --train_file train.csv --validation_file dev.csv "
     "--output_dir runs/teacher",
     "transfer": "--model_name_or_path runs/prune --teacher_name_or_path runs/teacher "
@@ -174,7 +176,7 @@ def _run(stage: Stage, recipe: Any, inputs: Mapping[str, Any], output_dir: Path,
     for name, value in results.items():
         if isinstance(value, int | float):
             typer.echo(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
-    if stage.name in ("finetune", "transfer") or (stage.name == "quantize" and _trains(recipe)):
+    if stage.trains and "task" in stage.sections and (stage.name != "quantize" or _trains(recipe)):
         _print_metrics(results.get("validation", {}), output_dir, recipe)
     typer.echo(f"{stage.name}: {output_dir}")
     if "quantization" in results:

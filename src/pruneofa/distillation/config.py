@@ -47,10 +47,8 @@ class DistillationConfig(Settings):
         return self.hidden_loss != "none" or self.attention_loss != "none"
 
 
-class EmbeddingDistillationConfig(BaseModel):
+class EmbeddingDistillationConfig(Settings):
     """What a sentence encoder learns from its dense self; no labels and no vocabulary are needed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     hidden_weight: float = Field(
         1.0,

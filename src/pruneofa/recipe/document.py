@@ -11,7 +11,15 @@ from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.layouts import located
 from pruneofa.errors import ConfigurationError
 from pruneofa.settings.base import Settings
-from pruneofa.training.sections import FinetuneSection, PruneSection, QuantizeSection, TeachSection, TransferSection
+from pruneofa.sparsity.reconstruction.config import ReconstructionConfig
+from pruneofa.training.sections import (
+    FinetuneSection,
+    PruneEmbedderSection,
+    PruneSection,
+    QuantizeSection,
+    TeachSection,
+    TransferSection,
+)
 
 
 class ModelSection(Settings):
@@ -26,6 +34,14 @@ class ModelSection(Settings):
     architecture: dict[str, Any] | None = Field(
         None, description="what its config.json says (model_type, sizes), to plan a run without its files"
     )
+
+
+class OneShotSection(Settings):
+    """Pruning without training, on some examples of the corpus: the start of a sentence encoder's pruning."""
+
+    reconstruction: ReconstructionConfig = Field(default_factory=ReconstructionConfig)
+    examples: int = Field(512, ge=1, description="how many examples of the corpus the model is pruned on")
+    batch_size: int = Field(16, ge=1, description="of them in a batch")
 
 
 class CompressSection(Settings):
@@ -45,6 +61,8 @@ class Recipe(Settings):
     corpus: CorpusConfig | None = None
     teach: TeachSection | None = None
     prune: PruneSection | None = None
+    one_shot: OneShotSection | None = None
+    prune_embedder: PruneEmbedderSection | None = None
     task: TaskConfig | None = None
     finetune: FinetuneSection | None = None
     transfer: TransferSection | None = None

@@ -3,26 +3,32 @@
 import dataclasses
 import logging
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from pruneofa.architectures.positions import longest_sequence
 from pruneofa.atomic import replacing_folder, write_json
+from pruneofa.data.pretraining.corpus import load_corpus
+from pruneofa.data.pretraining.texts import TextDataset
 from pruneofa.data.sources.reading import read_rows
 from pruneofa.data.sources.rows import text_value
 from pruneofa.data.tasks.calibration import sample_batches
 from pruneofa.data.tasks.encoded import Texts, encode_texts
 from pruneofa.errors import ConfigurationError, DataError
+from pruneofa.log_lines import LogLines
 from pruneofa.models.loading import model_class
 from pruneofa.models.opened import OpenedModel, open_model
 from pruneofa.models.saving import manifest_extra, save_model
 from pruneofa.models.sentence_files import carry_sentence_files, sentence_modules
+from pruneofa.recipe.document import OneShotSection, Recipe
 from pruneofa.sparsity.reconstruction.config import ReconstructionConfig
 from pruneofa.sparsity.reconstruction.layerwise import LinearReport, Progress, reconstruct
-from pruneofa.stage_folder import STATE_FOLDER
+from pruneofa.stage_folder import CORPUS_FOLDER, STATE_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +115,43 @@ def prune_in_one_shot(
             f"{str(output_dir)!r} already exists and is not empty; choose another folder, or pass --overwrite"
         )
     opened = open_model(model)
+    summary, save = _pruned(opened, calibration_batches(opened, texts), config, progress, begin)
+    with replacing_folder(output_dir) as folder:
+        save(folder)
+    return summary
+
+
+def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
+    """As a stage of a run: prune `inputs["sparse"]` on some examples of `inputs["corpus"]`, as `recipe.one_shot` says.
+
+    Returns:
+        `sparsity`, `texts` and `tokens`; what became of each Linear is in the folder's `one_shot.json`.
+    """
+    begin = time.monotonic()
+    section = recipe.one_shot or OneShotSection()
+    opened = open_model(inputs["sparse"])
+    tokenizer = opened.tokenizer()
+    examples = TextDataset(load_corpus(Path(inputs["corpus"]) / CORPUS_FOLDER, tokenizer)["train"])
+    batches = sample_batches(examples, section.examples, section.batch_size, tokenizer.pad_token_id, recipe.seed)
+    lines = LogLines(logger, "one_shot")
+    summary, save = _pruned(
+        opened, batches, section.reconstruction, lambda what, done, of: lines(done, of, what), begin
+    )
+    save(output_dir)
+    return {"sparsity": summary.sparsity, "texts": summary.texts, "tokens": summary.tokens}
+
+
+def _pruned(
+    opened: OpenedModel,
+    batches: list[dict[str, Tensor]],
+    config: ReconstructionConfig,
+    progress: Progress | None,
+    begin: float,
+) -> tuple[OneShotSummary, Callable[[Path], None]]:
+    """What was done to a model, and what writes it into a folder."""
+    model = opened.name
     if opened.quantization() is not None:
         raise ConfigurationError(f"model {model!r} computes in int8; prune the float model, then quantize it")
-    batches = calibration_batches(opened, texts)
     chosen = model_class(opened.config())
     bare = chosen.__name__.endswith("Model")
     network = opened.float_model(chosen, head_is_trained=not bare)
@@ -125,7 +165,8 @@ def prune_in_one_shot(
         seconds=time.monotonic() - begin,
     )
     facts = {"texts": summary.texts, "tokens": summary.tokens, **config.model_dump(mode="json")}
-    with replacing_folder(output_dir) as folder:
+
+    def save(folder: Path) -> None:
         save_model(
             network,
             opened.tokenizer(),
@@ -136,7 +177,8 @@ def prune_in_one_shot(
         )
         carry_sentence_files(opened, folder)
         write_json(folder / STATE_FOLDER / REPORT_NAME, dataclasses.asdict(summary))
-    return summary
+
+    return summary, save
 
 
 def calibration_batches(opened: OpenedModel, texts: CalibrationTexts) -> list[dict[str, Tensor]]:

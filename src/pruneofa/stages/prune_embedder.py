@@ -6,17 +6,15 @@ from typing import Any
 
 from pruneofa.data.pretraining.corpus import load_corpus
 from pruneofa.data.pretraining.texts import TextDataset
-from pruneofa.distillation.config import EmbeddingDistillationConfig, EmbeddingPooling
-from pruneofa.errors import ConfigurationError
 from pruneofa.models.loading import load_model
-from pruneofa.models.opened import OpenedModel, open_model
+from pruneofa.models.opened import open_model
 from pruneofa.models.saving import manifest_extra, save_model
-from pruneofa.models.sentence_files import carry_sentence_files, sentence_modules
+from pruneofa.models.sentence_files import carry_sentence_files
 from pruneofa.recipe.document import Recipe
 from pruneofa.sparsity.lock import lock_pattern
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.stage_folder import CORPUS_FOLDER, save_log
-from pruneofa.training.embedding_objective import EmbeddingDistillation
+from pruneofa.training.embedding_objective import EmbeddingDistillation, embedding_pooling
 from pruneofa.training.pretraining import check_reaches_target
 from pruneofa.training.run import Examples, TrainingRun
 from pruneofa.training.sections import PruneEmbedderSection
@@ -50,7 +48,7 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     pruner = lock_pattern(model) if section.sparsity is None else Pruner(model, section.sparsity)
     log = train_model(
         model,
-        EmbeddingDistillation(teacher, model, section.embedding, _pooling(section.embedding, opened)),
+        EmbeddingDistillation(teacher, model, section.embedding, embedding_pooling(section.embedding, opened)),
         section.training,
         Examples(data["train"], tokenizer.pad_token_id, data.get("validation")),
         TrainingRun.of_stage("prune_embedder", output_dir, recipe.seed, inputs.get("checkpoint")),
@@ -64,19 +62,3 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     save_log(log, output_dir)
     loss = next((entry["eval_loss"] for entry in reversed(log) if "eval_loss" in entry), None)
     return {"eval_loss": loss, "sparsity": sparsity}
-
-
-def _pooling(config: EmbeddingDistillationConfig, opened: OpenedModel) -> EmbeddingPooling:
-    """How embeddings are made: as the settings say, else as the model's folder does, else their mean."""
-    if config.pooling is not None:
-        return config.pooling
-    modules = sentence_modules(opened)
-    modes = ("mean",) if modules is None else modules.pooling.modes
-    if modes == ("mean",):
-        return "mean"
-    if modes == ("cls",):
-        return "cls"
-    raise ConfigurationError(
-        f"model {opened.name!r} pools by {' and '.join(modes)}, of which no embedding is learned here; set "
-        "prune_embedder.embedding.pooling to 'mean' or 'cls'"
-    )

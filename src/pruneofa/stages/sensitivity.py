@@ -2,13 +2,13 @@
 
 import dataclasses
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pruneofa.atomic import write_json
 from pruneofa.data.tasks.calibration import sample_batches
+from pruneofa.log_lines import LogLines
 from pruneofa.recipe.document import Recipe
 from pruneofa.reporting.sensitivity import write_sensitivity_pictures
 from pruneofa.stages.quantize import prepare_calibrated
@@ -16,7 +16,6 @@ from pruneofa.training.sections import QuantizeSection
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LINES = 10.0
 JSON_NAME = "sensitivity.json"
 PICTURE_NAMES = ("sensitivity.svg", "sensitivity.png")
 
@@ -35,21 +34,10 @@ def run(recipe: Recipe, inputs: Mapping[str, str], output_dir: Path) -> dict[str
     targets = () if texts.source is not None else ("labels",)
     dataset, pad = calibrated.dataset, calibrated.tokenizer.pad_token_id
     batches = sample_batches(dataset, texts.examples, texts.batch_size, pad, recipe.seed + 1, targets=targets)
-    rows = [dataclasses.asdict(row) for row in measure_sensitivity(calibrated.model, batches, progress=_Lines())]
+    progress = LogLines(logger, "sensitivity", "modules")
+    rows = [dataclasses.asdict(row) for row in measure_sensitivity(calibrated.model, batches, progress=progress)]
     examples = sum(len(batch["input_ids"]) for batch in batches)
     facts = {"scheme": describe_config(section.quantization), "examples": examples, "modules": rows}
     write_json(output_dir / JSON_NAME, facts)
     write_sensitivity_pictures(rows, *(output_dir / name for name in PICTURE_NAMES))
     return facts
-
-
-class _Lines:
-    """Logs how far it is, every few seconds."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, of: int) -> None:
-        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or done == of:
-            logger.info("sensitivity: %d of %d modules", done, of)
-            self._last = time.monotonic()

@@ -12,9 +12,11 @@ from pruneofa.distillation.features import check_features
 from pruneofa.distillation.inputs import model_inputs
 from pruneofa.distillation.losses import hidden_normalized_mse
 from pruneofa.errors import ConfigurationError
+from pruneofa.models.opened import OpenedModel
+from pruneofa.models.sentence_files import sentence_modules
 from pruneofa.training.objectives import Totals
 
-__all__ = ["EmbeddingDistillation"]
+__all__ = ["EmbeddingDistillation", "embedding_pooling"]
 
 _STATES = DistillationConfig(hardness=1.0, hidden_loss="normalized_mse")
 
@@ -49,9 +51,14 @@ class EmbeddingDistillation:
             )
         check_features(_STATES, student, teacher)
         teacher.requires_grad_(False)
-        self.teacher = teacher.eval()
+        self._teacher = teacher.eval()
         self.config = config
         self.pooling = pooling
+
+    @property
+    def teacher(self) -> nn.Module:
+        """See `Objective`."""
+        return self._teacher
 
     def counts(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """Tokens that are no padding, and texts."""
@@ -69,7 +76,7 @@ class EmbeddingDistillation:
         totals = totals or counts
         inputs = {**model_inputs(batch), "output_hidden_states": self.config.hidden_weight > 0}
         with torch.no_grad():
-            taught = self.teacher(**inputs)
+            taught = self._teacher(**inputs)
         output = model(**inputs)
         texts, tokens = counts["texts"] / totals["texts"], counts["tokens"] / totals["tokens"]
         parts: dict[str, Tensor] = {}
@@ -94,3 +101,23 @@ class EmbeddingDistillation:
             mask = torch.ones_like(batch["input_ids"])
         layers = zip(output.hidden_states[1:], taught.hidden_states[1:], strict=True)
         return torch.stack([hidden_normalized_mse(mine, theirs, mask) for mine, theirs in layers]).mean()
+
+
+def embedding_pooling(config: EmbeddingDistillationConfig, opened: OpenedModel) -> EmbeddingPooling:
+    """How embeddings are made: as the settings say, else as the model's folder does, else their mean.
+
+    Raises:
+        ConfigurationError: the folder's way is none of these.
+    """
+    if config.pooling is not None:
+        return config.pooling
+    modules = sentence_modules(opened)
+    modes = ("mean",) if modules is None else modules.pooling.modes
+    if modes == ("mean",):
+        return "mean"
+    if modes == ("cls",):
+        return "cls"
+    raise ConfigurationError(
+        f"model {opened.name!r} pools by {' and '.join(modes)}, of which no embedding is learned here; set "
+        "prune_embedder.embedding.pooling to 'mean' or 'cls'"
+    )

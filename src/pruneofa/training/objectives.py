@@ -19,7 +19,11 @@ Totals = Mapping[str, float]
 
 
 class Objective(Protocol):
-    """A loss of a model on a batch. In evaluation the teacher is silent: the loss is the task's own."""
+    """A loss of a model on a batch."""
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The model that is learned from, if one runs along."""
 
     def __call__(
         self, model: nn.Module, batch: Mapping[str, Tensor], totals: Totals | None = None
@@ -50,6 +54,11 @@ class MaskedLanguageModeling:
 
     def __init__(self, distiller: Distiller | None = None) -> None:
         self.distiller = distiller
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """See `Objective`. In evaluation it is silent: the loss is the task's own."""
+        return None if self.distiller is None else self.distiller.teacher
 
     def counts(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """Masked tokens, tokens that are distilled, tokens that are no padding, and pairs."""
@@ -129,6 +138,11 @@ class TaskLoss:
 
     def __init__(self, distiller: Distiller | None = None) -> None:
         self.distiller = distiller
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """See `Objective`. In evaluation it is silent: the loss is the task's own."""
+        return None if self.distiller is None else self.distiller.teacher
 
     def counts(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """Examples, over which the losses are means."""

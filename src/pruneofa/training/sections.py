@@ -5,13 +5,20 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pruneofa.data.pretraining.whole_words import Masking
-from pruneofa.distillation.config import DistillationConfig
+from pruneofa.distillation.config import DistillationConfig, EmbeddingDistillationConfig
 from pruneofa.quantization.config import CalibrationConfig, QuantizationConfig
 from pruneofa.settings.base import Settings
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.training.config import TrainingConfig
 
-__all__ = ["FinetuneSection", "PruneSection", "QuantizeSection", "TeachSection", "TransferSection"]
+__all__ = [
+    "FinetuneSection",
+    "PruneEmbedderSection",
+    "PruneSection",
+    "QuantizeSection",
+    "TeachSection",
+    "TransferSection",
+]
 
 
 class TeachSection(Settings):
@@ -32,6 +39,16 @@ class PruneSection(Settings):
     )
     mask_probability: float = Field(0.15, gt=0.0, lt=1.0, description="share of tokens to be predicted")
     masking: Masking = Field("tokens", description="what is chosen to be predicted: tokens or whole_words")
+
+
+class PruneEmbedderSection(Settings):
+    """A sentence encoder becomes sparse: what it gives for any text is learned from its dense self, without labels."""
+
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig(batching="packed", dropout=0.0))
+    sparsity: SparsityConfig | None = Field(
+        None, description="zeros more than the model has already (default: its pattern is locked)"
+    )
+    embedding: EmbeddingDistillationConfig = Field(default_factory=EmbeddingDistillationConfig)
 
 
 class FinetuneSection(Settings):

@@ -127,8 +127,7 @@ def _prepared(
 ) -> Iterator[Any]:
     """Within the block student and teacher run as `config` says; what makes batches of training examples."""
     distiller = getattr(objective, "distiller", None)
-    teacher = getattr(distiller, "teacher", None)
-    models = [model] if teacher is None else [model, teacher]
+    models = [model] if objective.teacher is None else [model, objective.teacher]
     with ExitStack() as stack:
         if config.torch_compile:
             stack.enter_context(compiled_layers(models))

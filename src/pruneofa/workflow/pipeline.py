@@ -71,7 +71,7 @@ def run_pipeline(
     artefacts["sparse"] = recipe.model.sparse_name_or_path or artefacts["model"]
     for step in STEPS:
         name = step.stage.name
-        if getattr(recipe, step.section) is None:
+        if not step.is_asked_for(recipe):
             logger.info("%s: not in the recipe, left out", name)
             continue
         folder, settings, replace = output_dir / name, recipe, True

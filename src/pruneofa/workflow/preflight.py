@@ -55,9 +55,10 @@ def _sections(recipe: Recipe) -> Iterator[PruneofaError]:
             yield ConfigurationError(f"{name}: needs the section corpus; add it, or set {name} to null")
     for name in ON_TASK:
         section = getattr(recipe, name)
-        if section is not None and recipe.task is None:
-            yield ConfigurationError(f"{name}: needs the section task; add it, or set {name} to null")
         trains = getattr(section, "method", "qat") == "qat"
+        has_texts = not trains and section.calibration.source is not None
+        if section is not None and recipe.task is None and not has_texts:
+            yield ConfigurationError(f"{name}: needs the section task; add it, or set {name} to null")
         distils = trains and getattr(section, "distillation", None) is not None
         if distils and recipe.finetune is None:
             yield ConfigurationError(
@@ -68,8 +69,14 @@ def _sections(recipe: Recipe) -> Iterator[PruneofaError]:
         yield ConfigurationError(
             "bench: times a sparse task model; add the sections task and transfer, or set bench to null"
         )
-    if recipe.quantize is not None and recipe.transfer is None:
-        yield ConfigurationError("quantize: needs the section transfer; add it, or set quantize to null")
+    if recipe.quantize is not None and recipe.transfer is None and recipe.prune_embedder is None:
+        yield ConfigurationError(
+            "quantize: needs the section transfer, or prune_embedder; add it, or set quantize to null"
+        )
+    if recipe.one_shot is not None and recipe.corpus is None:
+        yield ConfigurationError("one_shot: needs the section corpus; add it, or set one_shot to null")
+    if recipe.prune_embedder is not None and recipe.task is not None:
+        yield ConfigurationError("prune_embedder: makes a sentence encoder, which learns no task; set task to null")
     if recipe.teach and recipe.transfer and not recipe.prune and not recipe.transfer.sparsity:
         yield ConfigurationError(
             "transfer: has no sparse model, since nothing is pruned; add the section prune, or transfer.sparsity"
@@ -141,7 +148,7 @@ def _model(recipe: Recipe) -> Iterator[PruneofaError]:
 def _pruning(recipe: Recipe) -> Iterator[PruneofaError]:
     """Patterns that match no module, found on the architecture alone, without memory for its weights."""
     import torch
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoModel, AutoModelForSequenceClassification
 
     for name, _, sparsity in _trainings(recipe):
         if sparsity is None:
@@ -149,9 +156,12 @@ def _pruning(recipe: Recipe) -> Iterator[PruneofaError]:
         try:
             config = load_config(recipe.model.name_or_path)
             pairs = _has_pairs(recipe)
-            auto_class = (
-                pretraining_class(config, pairs=pairs) if name in ON_CORPUS else AutoModelForSequenceClassification
-            )
+            if name == "prune_embedder":
+                auto_class: Any = AutoModel
+            elif name in ON_CORPUS:
+                auto_class = pretraining_class(config, pairs=pairs)
+            else:
+                auto_class = AutoModelForSequenceClassification
             with torch.device("meta"):
                 model = auto_class.from_config(config)
         except (PruneofaError, ValueError):

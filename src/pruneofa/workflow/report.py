@@ -91,7 +91,7 @@ def _records(run_dir: Path, recipe: Recipe) -> dict[str, StageRecord]:
     records = {}
     for step in STEPS:
         record = read_record(run_dir / step.stage.name)
-        if record is not None and getattr(recipe, step.section) is not None:
+        if record is not None and step.is_asked_for(recipe):
             records[step.stage.name] = record
     return records
 

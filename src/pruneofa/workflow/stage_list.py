@@ -50,13 +50,17 @@ class Step:
 
     Attributes:
         stage: what runs.
-        section: the recipe section without which it is left out.
+        sections: recipe sections; without any of them it is left out.
         provides: names under which later stages find its folder.
     """
 
     stage: Stage
-    section: str
+    sections: tuple[str, ...]
     provides: tuple[str, ...]
+
+    def is_asked_for(self, recipe: "Recipe") -> bool:
+        """Whether the recipe has one of its sections."""
+        return any(getattr(recipe, section) is not None for section in self.sections)
 
 
 def _run(name: str, recipe: "Recipe", inputs: Mapping[str, str], output_dir: Path) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def _stage(
 STEPS = (
     Step(
         _stage("corpus", ("corpus",), ("model",), may_change=("files.corpus.source", "corpus.on_error")),
-        "corpus",
+        ("corpus",),
         ("corpus",),
     ),
     Step(
@@ -91,7 +95,7 @@ STEPS = (
             trains=True,
             about="Teacher preparation: the dense model goes on pre-training on the corpus.",
         ),
-        "teach",
+        ("teach",),
         ("dense", "sparse"),
     ),
     Step(
@@ -103,8 +107,21 @@ STEPS = (
             about="Student pruning: sparsity, learning-rate rewinding and distillation at once; the teacher is the "
             "dense model.",
         ),
-        "prune",
+        ("prune",),
         ("sparse",),
+    ),
+    Step(_stage("one_shot", ("one_shot",), ("sparse", "corpus")), ("one_shot",), ("sparse",)),
+    Step(
+        _stage(
+            "prune_embedder",
+            ("prune_embedder",),
+            ("sparse", "corpus", "teacher?"),
+            trains=True,
+            about="A sentence encoder learns from its dense self what to give for any text, with the zeros that it "
+            "has, or with more.",
+        ),
+        ("prune_embedder",),
+        ("sparse", "task_model"),
     ),
     Step(
         _stage(
@@ -114,7 +131,7 @@ STEPS = (
             trains=True,
             about="The dense model learns the task: the teacher of transfer and quantize.",
         ),
-        "finetune",
+        ("finetune",),
         ("task_teacher",),
     ),
     Step(
@@ -126,7 +143,7 @@ STEPS = (
             about="The sparse model learns the task with its zeros locked, from a dense teacher (or from labels "
             "alone).",
         ),
-        "transfer",
+        ("transfer",),
         ("task_model",),
     ),
     Step(
@@ -138,16 +155,16 @@ STEPS = (
             about="A sparse task model to int8: trained with rounding, zeros locked and teacher on; or calibrated "
             "(--calibrate).",
         ),
-        "quantize",
+        ("quantize",),
         ("int8_model",),
     ),
-    Step(_stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?")), "task", ("evaluation",)),
+    Step(_stage("evaluate", ("task",), ("task_teacher?", "task_model?", "int8_model?")), ("task",), ("evaluation",)),
     Step(
         _stage("compress", ("compress",), ("task_teacher?", "task_model?", "int8_model?")),
-        "task",
+        ("task", "prune_embedder"),
         ("compressed",),
     ),
-    Step(_stage("bench", ("bench", "task"), ("compressed", "task_teacher?", "evaluation?")), "bench", ()),
+    Step(_stage("bench", ("bench", "task"), ("compressed", "task_teacher?", "evaluation?")), ("bench",), ()),
 )
 STAGES = {step.stage.name: step.stage for step in STEPS}
 TRAINING = tuple(name for name, stage in STAGES.items() if stage.trains)
@@ -156,6 +173,6 @@ ON_CORPUS = tuple(name for name in TRAINING if "corpus" in STAGES[name].inputs)
 """Those of them that train on the corpus."""
 ON_TASK = tuple(name for name in TRAINING if "task" in STAGES[name].sections)
 """Those of them that train on the task."""
-PRETRAINING = tuple(step.stage.name for step in STEPS if "task" not in (step.section, *step.stage.sections))
+PRETRAINING = tuple(step.stage.name for step in STEPS if "task" not in (*step.sections, *step.stage.sections))
 """Stages that are done once for all tasks."""
 STAGES["sensitivity"] = _stage("sensitivity", ("quantize", "task"), ("task_model",))  # no part of a whole run

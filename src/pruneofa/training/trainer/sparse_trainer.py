@@ -76,6 +76,7 @@ class SparseTrainer(DistributedTrainer):
         self.batch_sampler = batch_sampler
         self.fsdp = fsdp
         self.train_collator = train_collator or self.data_collator
+        self.can_return_loss = True  # the objective gives one, also for batches without labels
         # The loop divides by the accumulation steps; `compute_loss` takes that back where our own totals have done it.
         self.model_accepts_loss_kwargs = False
         self.part_sums: dict[str, float] = {}
@@ -84,9 +85,8 @@ class SparseTrainer(DistributedTrainer):
         self._train_loader: Any = None
         self._staging: Path | None = None
         self._resumed_from: Path | None = None
-        teacher = getattr(getattr(objective, "distiller", None), "teacher", None)
-        if teacher is not None:
-            teacher.to(self.args.device)
+        if objective.teacher is not None:
+            objective.teacher.to(self.args.device)
         self.remove_callback(PrinterCallback)
         self.add_callback(SparseTrainingCallback(self, freeze_observers_step))
 

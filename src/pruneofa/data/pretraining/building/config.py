@@ -61,6 +61,7 @@ class CorpusConfig(Settings):
     def _splits_sentences(cls, value: Form, info: ValidationInfo) -> Form:
         if value == "blocks" and info.data.get("line_end") == "sentence":
             raise ValueError(
-                "is blocks, which splits no sentences, but line_end is sentence; set form to pairs, sentences or passages"
+                "is blocks, which splits no sentences, but line_end is sentence; set form to pairs, sentences or "
+                "passages"
             )
         return value
