@@ -19,7 +19,7 @@ from provenance import provenance
 
 from pruneofa.atomic import write_json
 from pruneofa.checkpoint.inspection import inspect_model
-from pruneofa.models.compressed import compress_model
+from pruneofa.models.folder_compression import compress_model
 from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.recipe.files import load_recipe
 from pruneofa.stages.evaluate import evaluate_model

@@ -23,7 +23,7 @@ from pruneofa.architectures.linears import encoder_linears
 from pruneofa.atomic import write_json
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.data.tasks.calibration import sample_batches
-from pruneofa.models.compressed import compress_model
+from pruneofa.models.folder_compression import compress_model
 from pruneofa.quantization.steps import choose_steps, step_costs
 from pruneofa.recipe.document import Recipe, required_task
 from pruneofa.recipe.files import load_recipe

@@ -8,7 +8,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from pruneofa.architectures.linears import encoder_linears
-from pruneofa.models.compressed import compress_model
+from pruneofa.models.folder_compression import compress_model
 from pruneofa.models.saving import save_model
 from pruneofa.quantization.calibration import calibrate
 from pruneofa.quantization.config import QuantizationConfig

@@ -9,7 +9,7 @@ from odd_folders import change, random_texts, write_model
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.engine.engine import Engine
 from pruneofa.errors import CheckpointError, DataError
-from pruneofa.models.compressed import compress_model
+from pruneofa.models.folder_compression import compress_model
 
 TEXTS = ["the cat", *random_texts(20), " ".join(["the Cat sat on a mat"] * 30)]
 TRANSFORMER = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}

@@ -10,7 +10,8 @@ from odd_folders import change, write_model
 from pruneofa.checkpoint.decompress import decompress
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.errors import CheckpointError
-from pruneofa.models.compressed import compress_model, load_compressed, weight_names
+from pruneofa.models.compressed import load_compressed
+from pruneofa.models.folder_compression import compress_model, weight_names
 from pruneofa.models.loading import load_config, load_model, load_tokenizer
 from pruneofa.models.saving import save_model
 

@@ -20,7 +20,8 @@ from pruneofa.architectures.positions import longest_sequence
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.errors import CheckpointError, ConfigurationError, DataError
-from pruneofa.models.compressed import compress_model, load_compressed, save_compressed
+from pruneofa.models.compressed import load_compressed, save_compressed
+from pruneofa.models.folder_compression import compress_model
 from pruneofa.models.loading import load_any, load_config, load_model, load_tokenizer, model_class
 from pruneofa.models.saving import manifest_extra, save_model
 from pruneofa.models.task_heads import load_trained_on_task

@@ -14,7 +14,8 @@ from pruneofa.checkpoint.writer import compress
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.errors import CheckpointError
 from pruneofa.export.export_model import export_model
-from pruneofa.models.compressed import compress_model, load_compressed
+from pruneofa.models.compressed import load_compressed
+from pruneofa.models.folder_compression import compress_model
 from pruneofa.models.opened import open_model
 from pruneofa.models.saving import manifest_extra
 from pruneofa.recipe.files import load_recipe

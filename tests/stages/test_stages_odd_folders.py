@@ -10,7 +10,7 @@ from odd_folders import NEW_TOKEN_EDITS, TOKENIZER_EDITS, change, random_texts, 
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.engine.engine import Engine
 from pruneofa.errors import DataError
-from pruneofa.models.compressed import compress_model
+from pruneofa.models.folder_compression import compress_model
 from pruneofa.stages.evaluate import evaluate_model
 
 TEXTS = random_texts(200)

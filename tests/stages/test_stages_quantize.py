@@ -17,7 +17,7 @@ from pruneofa.checkpoint.manifest import read_manifest
 from pruneofa.checkpoint.model_folder import ModelFolder
 from pruneofa.data.tasks.calibration import read_texts, sample_batches
 from pruneofa.errors import ConfigurationError, DataError
-from pruneofa.models.compressed import compress_model
+from pruneofa.models.folder_compression import compress_model
 from pruneofa.models.loading import load_any
 from pruneofa.quantization.qat import quantized_linears
 from pruneofa.recipe.files import load_recipe

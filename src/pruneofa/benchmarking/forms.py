@@ -17,7 +17,7 @@ from pruneofa.checkpoint.manifest import read_manifest
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.export.exporter import onnx_variants, write_onnx
 from pruneofa.export.heads import HEADS
-from pruneofa.models.compressed import weight_names
+from pruneofa.models.folder_compression import weight_names
 from pruneofa.models.loading import model_class
 from pruneofa.models.opened import CompressedFile, OpenedModel, open_model
 from pruneofa.quantization.parameters import QuantizedState

@@ -54,6 +54,10 @@ def bench(
     import sys
 
     from pruneofa.atomic import write_json
+    from pruneofa.errors import CheckpointError
+
+    if not Path(model).exists():
+        raise CheckpointError(f"model {model!r}: there is no such file or folder; give a .pofa file or a model folder")
     from pruneofa.benchmarking.bench import bench_model
     from pruneofa.cli.output import print_bench, print_json, quiet_libraries
     from pruneofa.errors import ConfigurationError

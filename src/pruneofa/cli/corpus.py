@@ -89,7 +89,6 @@ def corpus(
     """Text -> examples for pre-training, and what is in them."""
     from pruneofa.cli.output import print_corpus, print_json
     from pruneofa.data.pretraining.summary import corpus_record, has_corpus
-    from pruneofa.reporting.corpus import write_corpus_picture
 
     given = {"train_file": train_file, "text_column": text_column, "form": form, "max_length": max_length, "seed": seed}
     given |= {"line_end": line_end, "on_error": on_error}
@@ -103,6 +102,8 @@ def corpus(
                     typer.echo(f"{name}: {value}")
             typer.echo(f"corpus: {output_dir}")
             return
+    from pruneofa.reporting.corpus import write_corpus_picture
+
     record, times = corpus_record(output_dir)
     picture = write_corpus_picture(output_dir, record)
     if as_json:
@@ -121,12 +122,15 @@ def _build(
     overwrite: bool,
     num_proc: int | None,
 ) -> dict[str, Any]:
+    from pruneofa.cli.inputs import check_recipe
     from pruneofa.cli.output import quiet_libraries
-    from pruneofa.stages.corpus import run
-    from pruneofa.workflow.execution import execute
     from pruneofa.workflow.stage_list import STAGES
 
     loaded = stage_recipe("corpus", recipe, model, settings, overrides, _FLAGS)
+    check_recipe(loaded, ("model", "corpus"))
+    from pruneofa.stages.corpus import run
+    from pruneofa.workflow.execution import execute
+
     quiet_libraries()
     stage = replace(STAGES["corpus"], run=partial(run, processes=num_proc))
     inputs = {"model": loaded.model.name_or_path}

@@ -87,14 +87,19 @@ def evaluate(
     if model is None or output_dir is None:
         missing = "MODEL: name the model" if model is None else "--output_dir: name the folder to write"
         raise ConfigurationError(f"{missing}, or give two evaluations with --compare")
+    from pruneofa.cli.inputs import check_model, check_recipe
     from pruneofa.recipe.document import required_task
-    from pruneofa.stages.evaluate import evaluate_into
 
+    check_model(model)
     given: dict[str, Any] = {"train_file": validation_file, "validation_file": validation_file, "data_dir": data_dir}
     given |= {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
     given |= {"task_name": task_name, "max_length": max_length, "on_error": on_error}
     settings = recipe_keys(TASK_FLAGS, "evaluate", given)
-    task = required_task(stage_recipe("evaluate", recipe, model, settings, overrides))
+    loaded = stage_recipe("evaluate", recipe, model, settings, overrides)
+    task = required_task(loaded)
+    check_recipe(loaded, ("task",))
+    from pruneofa.stages.evaluate import evaluate_into
+
     quiet_libraries()
     metrics = evaluate_into(output_dir, model, task, engine=engine, overwrite=overwrite)
     if as_json:

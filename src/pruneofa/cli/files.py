@@ -30,7 +30,7 @@ def compress(
     """Write a sparse model's small file; everything in the folder comes back from it bit for bit."""
     from pruneofa.checkpoint.inspection import inspect_model
     from pruneofa.cli.progress import progress
-    from pruneofa.models.compressed import compress_model
+    from pruneofa.models.folder_compression import compress_model
     from pruneofa.reporting.units import format_bytes, format_ratio
 
     with progress(output.name) as report:
@@ -80,7 +80,10 @@ def export(
     ] = None,
 ) -> None:
     """Write a model as one ONNX file; an int8 one with QuantizeLinear and DequantizeLinear around its int8 weights."""
+    from pruneofa.cli.inputs import check_model
     from pruneofa.cli.output import quiet_libraries
+
+    check_model(model)
     from pruneofa.export.export_model import export_model
     from pruneofa.reporting.units import format_bytes
 
@@ -124,6 +127,9 @@ def push_to_hub(
     dry_run: Annotated[bool, typer.Option("--dry_run", help="Only list what would be uploaded.")] = False,
 ) -> None:
     """Upload a model with its card to the Hugging Face hub; the token is that of `hf auth login` or HF_TOKEN."""
+    from pruneofa.cli.inputs import check_folder
+
+    check_folder(model_dir, "the folder of a model or of a run")
     from pruneofa.reporting.units import format_bytes
     from pruneofa.workflow.hub import push_to_hub as push
 
@@ -160,7 +166,7 @@ def _inspection(model: str) -> dict[str, Any]:
 
         return dict(inspect_onnx(path).as_dict())
     if path.is_dir() and read_manifest(path) is None:
-        from pruneofa.models.compressed import weight_names
+        from pruneofa.models.folder_compression import weight_names
 
         encoder, pooler = weight_names(model)
         return dict(inspect_model(path, encoder, pooler).as_dict())

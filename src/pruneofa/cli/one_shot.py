@@ -37,8 +37,12 @@ def one_shot(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")] = False,
 ) -> None:
     """Prune a model in minutes, without training: each layer is fitted to the dense one on a few hundred texts."""
+    from pruneofa.cli.inputs import check_model, check_source
     from pruneofa.cli.output import print_one_shot, quiet_libraries
     from pruneofa.cli.progress import progress
+
+    check_model(model)
+    check_source(list(texts))
     from pruneofa.sparsity.reconstruction.config import ReconstructionConfig
     from pruneofa.stages.one_shot import CalibrationTexts, prune_in_one_shot
 

@@ -43,19 +43,21 @@ def run(
     """
     from pruneofa.cli.output import print_comparison, print_outline, print_seeds, print_speed, quiet_libraries
     from pruneofa.recipe.files import load_recipe
-    from pruneofa.workflow.pipeline import run_pipeline, run_seeds, shared_pretraining
 
     loaded = load_recipe(recipe, overrides or ())
+    numbers = None if seeds is None else _numbers(seeds)
     quiet_libraries()
     if dry_run:
         from pruneofa.planning.outline import outline
 
         print_outline(outline(loaded))
         return
+    from pruneofa.workflow.pipeline import run_pipeline, run_seeds, shared_pretraining
+
     folder = output_dir or Path("runs") / loaded.name
     shared = shared_pretraining(pretraining_dir)
-    if seeds is not None:
-        print_seeds(run_seeds(loaded, _numbers(seeds), folder, overwrite=overwrite, shared=shared))
+    if numbers is not None:
+        print_seeds(run_seeds(loaded, numbers, folder, overwrite=overwrite, shared=shared))
         typer.echo(f"seeds:  {folder / 'seeds.json'}")
         return
     data = run_pipeline(loaded, folder, overwrite=overwrite, shared=shared)
@@ -80,6 +82,9 @@ def _numbers(text: str) -> list[int]:
 
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
     """Write a run's report anew: one HTML page, report.json and the model's card."""
+    from pruneofa.cli.inputs import check_folder
+
+    check_folder(folder, "the --output_dir of a run")
     from pruneofa.workflow.report import write_report
 
     write_report(folder)

@@ -66,13 +66,16 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Tokens, operations, memory per device, bytes of checkpoints and time of a recipe's training."""
+    from pruneofa.cli.inputs import check_folder
     from pruneofa.cli.output import print_json, print_plan, quiet_libraries
-    from pruneofa.planning.estimate import DEFAULT_UTILISATION, Assumptions, make_plan
-    from pruneofa.planning.load import loads
-    from pruneofa.planning.sizes import recipe_config
     from pruneofa.recipe.files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
+    check_folder(corpus_dir, "what `pruneofa corpus` wrote (--corpus_dir)")
+    from pruneofa.planning.estimate import DEFAULT_UTILISATION, Assumptions, make_plan
+    from pruneofa.planning.load import loads
+    from pruneofa.planning.sizes import recipe_config
+
     _check_positive(peak_flops=peak_flops, memory_bytes=memory_bytes)
     _check_share(utilisation)
     device = _device(kind, peak_flops, memory_bytes, measure)

@@ -167,7 +167,17 @@ def _without_training(given: dict[str, Any]) -> dict[str, Any]:
 
 def _run(stage: Stage, recipe: Any, inputs: Mapping[str, Any], output_dir: Path, overwrite: bool) -> None:
     """Run a stage and print its figures."""
+    from pruneofa.cli.inputs import check_folder, check_model, check_recipe
     from pruneofa.cli.output import print_sensitivity, quiet_libraries
+
+    for name, value in inputs.items():
+        if name == "corpus":
+            check_folder(value, "what `pruneofa corpus` wrote (--corpus_dir)")
+        elif name == "checkpoint":
+            check_folder(value, "a checkpoint of this stage (--resume_from_checkpoint)")
+        else:
+            check_model(None if value is None else str(value))
+    check_recipe(recipe, stage.sections)
     from pruneofa.workflow.execution import execute
 
     quiet_libraries()

@@ -7,7 +7,7 @@ from typing import Any
 from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.checkpoint.reader import read_pofa
 from pruneofa.errors import CheckpointError
-from pruneofa.models.compressed import compress_model
+from pruneofa.models.folder_compression import compress_model
 from pruneofa.models.names import MODEL_NAMES
 from pruneofa.recipe.document import Recipe
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pruneofa.checkpoint.inspection import Inspection, inspect_model
 from pruneofa.checkpoint.manifest import read_manifest
-from pruneofa.models.compressed import weight_names
+from pruneofa.models.folder_compression import weight_names
 from pruneofa.models.loading import load_config
 from pruneofa.models.opened import open_model
 from pruneofa.reporting.card import CardFiles, CardTask, model_card
