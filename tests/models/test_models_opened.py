@@ -164,3 +164,31 @@ def test_a_run_may_start_from_a_compressed_file(folder, small_world):
     both(folder)
     recipe = load_recipe(str(small_world.recipe), [f"model.name_or_path={folder.with_suffix('.pofa')}"])
     check_run(recipe)
+
+
+def test_a_name_on_the_hub_is_int8_where_its_repository_says_so(finished_run, monkeypatch):
+    """Nothing here asks the network: what would be fetched lies in a folder."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    repository = {"folder": finished_run / "quantize", "reachable": True}
+
+    def fetched(name, file):
+        assert name == "someone/model"
+        if not repository["reachable"]:
+            raise LocalEntryNotFoundError("no answer")
+        if not (repository["folder"] / file).exists():
+            raise EntryNotFoundError("404")
+        return str(repository["folder"] / file)
+
+    monkeypatch.setattr("pruneofa.data.sources.packaged.hub_fault", lambda: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetched)
+    opened = open_model("someone/model")
+    assert opened.quantization() is not None
+    assert opened.manifest() == open_model(str(finished_run / "quantize")).manifest()
+    repository["reachable"] = False
+    with pytest.raises(
+        CheckpointError, match=r"'someone/model': quantization\.safetensors can't be fetched: no answer"
+    ):
+        opened.quantization()
+    repository.update(folder=finished_run / "transfer", reachable=True)
+    assert opened.quantization() is None

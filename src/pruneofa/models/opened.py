@@ -21,7 +21,7 @@ from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.quantization.qat import prepare_from_state
 from pruneofa.quantization.state import MAX_BYTES, computes_in_int8, keep_pattern, parse_quantization
 
-__all__ = ["CompressedFile", "ModelFiles", "OpenedModel", "open_model", "without_weights"]
+__all__ = ["CompressedFile", "FolderOrHubModel", "OpenedModel", "open_model", "without_weights"]
 
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 2**24
@@ -44,7 +44,7 @@ def open_model(name_or_path: str) -> "OpenedModel":
     Raises:
         CheckpointError, DataError: there is no such model (see `resolve_model`), or the file is damaged.
     """
-    return CompressedFile(name_or_path) if name_or_path.endswith(".pofa") else ModelFiles(name_or_path)
+    return CompressedFile(name_or_path) if name_or_path.endswith(".pofa") else FolderOrHubModel(name_or_path)
 
 
 class OpenedModel(ABC):
@@ -177,7 +177,7 @@ class OpenedModel(ABC):
             ) from error
 
 
-class ModelFiles(OpenedModel):
+class FolderOrHubModel(OpenedModel):
     """A model whose files transformers finds by itself: a folder, also one inside a package, or a name on the hub."""
 
     def __init__(self, name_or_path: str) -> None:
@@ -191,18 +191,25 @@ class ModelFiles(OpenedModel):
         folder = Path(self._path)
         if not folder.is_dir():
             from huggingface_hub import hf_hub_download
-            from huggingface_hub.errors import EntryNotFoundError
+            from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
             try:
                 fetched = Path(hf_hub_download(self._path, name))
-            except EntryNotFoundError:
-                return None
+            except EntryNotFoundError as error:
+                if not isinstance(error, LocalEntryNotFoundError):  # it says that the hub did not answer
+                    return None
+                raise self._unfetched(name, error) from error
             except OSError as error:
-                raise CheckpointError(f"model {self.name!r}: {name} can't be fetched: {first_line(error)}") from error
+                raise self._unfetched(name, error) from error
             folder, name = fetched.parent, fetched.name
         found = read_beside(folder, name, MAX_BYTES)
         # Of a model whose encoder lies in a folder of its own, the rest lies above.
         return read_beside(self.path, name, MAX_BYTES) if found is None and self.path.is_dir() else found
+
+    def _unfetched(self, name: str, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"model {self.name!r}: {name} can't be fetched: {first_line(error)}; check the network, and try again"
+        )
 
     def config(self) -> Any:
         """As of `OpenedModel`."""
