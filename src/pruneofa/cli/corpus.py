@@ -25,8 +25,8 @@ _TrainFile = Annotated[
     str | None,
     typer.Option(
         "--train_file",
-        help="Text, JSON lines, CSV, TSV, Parquet, a MediaWiki XML dump (also .gz, .bz2, .xz, .zst); a glob or a "
-        "folder of them; hub:NAME.",
+        help="Text, JSON, CSV, TSV, a MediaWiki XML dump, WikiExtractor's files (also .gz, .bz2, .xz, .zst), Parquet, "
+        "Arrow; a glob or a folder of them; FOLDER:SPLIT; hub:NAME.",
     ),
 ]
 _Form = Annotated[

@@ -88,7 +88,8 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False, device:
     names = None if labels is None else list(labels.names)
     metrics: dict[str, float] = {}
     documents = {}
-    for split, data in load_evaluations(task, kind, tokenizer, labels, longest_sequence(model)).items():
+    splits, dropped = load_evaluations(task, kind, tokenizer, labels, longest_sequence(model))
+    for split, data in splits.items():
         check_tokens_known(data.input_ids, tokenizer, config.vocab_size)
         predictions = predict(model, data, PaddingCollator(tokenizer.pad_token_id), OUTPUTS[kind])
         _check_rows(path, predictions, kind, names)
@@ -104,6 +105,7 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False, device:
             "metrics": found,
             "label_names": names,
             **({"unlabelled": missing} if (missing := _unlabelled(data)) else {}),
+            **({"dropped": dropped[split]} if split in dropped else {}),
             "examples": records,
         }
     return Evaluation(metrics, documents)
@@ -165,7 +167,9 @@ def evaluate_into(
     _check_free(output_dir, path, task, overwrite)
     evaluation = evaluate_model(path, task, engine=engine)
     evaluation.write_predictions(output_dir / PREDICTIONS_NAME)
-    write_json(output_dir / METRICS_NAME, {"model": path, "task": task.task_name, "metrics": evaluation.metrics})
+    dropped = {name: found["dropped"] for name, found in evaluation.documents.items() if "dropped" in found}
+    told = {"model": path, "task": task.task_name, "metrics": evaluation.metrics}
+    write_json(output_dir / METRICS_NAME, told | ({"dropped": dropped} if dropped else {}))
     return evaluation.metrics
 
 

@@ -179,7 +179,8 @@ def _sources(recipe: Recipe) -> Iterator[PruneofaError]:
     """Sources that are missing or empty, columns that they lack, and faults of the task's rows."""
     if recipe.corpus is not None:
         column = recipe.corpus.text_column
-        yield from _fault_of(_check_texts, "corpus.source", recipe.corpus.source, column)
+        drop = recipe.corpus.on_error == "drop"
+        yield from _fault_of(_check_texts, "corpus.source", recipe.corpus.source, column, drop=drop)
     if recipe.task is not None:
         task = recipe.task
         yield from _fault_of(lambda: check_sources(located(task)))
@@ -188,12 +189,12 @@ def _sources(recipe: Recipe) -> Iterator[PruneofaError]:
         yield from _fault_of(_check_texts, "quantize.calibration.source", source, column)
 
 
-def _check_texts(key: str, source: str | list[str], column: str) -> None:
-    """Open every item of a source that a key names; of a file look at the first row."""
+def _check_texts(key: str, source: str | list[str], column: str, *, drop: bool = False) -> None:
+    """Open every item of a source that a key names; of a file look at the first row, unless faulty ones are dropped."""
     for item in _items(source):
         try:
             rows = read_rows(item)
-            if not is_read_later(item):
+            if not is_read_later(item) and not drop:
                 optional_text(next(rows), column)
         except PruneofaError as error:
             raise type(error)(f"{key}: {error}") from error

@@ -156,7 +156,7 @@ def test_gaps_in_a_regression_are_no_numbers(write, bert_tokenizer):
     assert data.kind == "regression" and data.train.labels.tolist() == [1.5, -1.0]
     assert data.evaluation.labelled.tolist() == [True, False, True, False]
     hidden = TaskConfig(train=path, evaluation=write("e.csv", rows_of("csv", [-1, -1.0])))
-    assert not load_evaluations(hidden, "regression", bert_tokenizer, None)["evaluation"].labelled.any()
+    assert not load_evaluations(hidden, "regression", bert_tokenizer, None)[0]["evaluation"].labelled.any()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,10 @@ def test_a_source_without_a_column_of_labels_can_be_predicted(write, bert_tokeni
     path = write("e.jsonl", '{"text": "a film"}\n{"text": "a plot"}\n')
     labels = LabelSet.of_model(["neg", "pos"], None)
     config = TaskConfig(train=path, evaluation=path)
-    assert load_evaluations(config, "classification", bert_tokenizer, labels)["evaluation"].labels.tolist() == [-1, -1]
+    assert load_evaluations(config, "classification", bert_tokenizer, labels)[0]["evaluation"].labels.tolist() == [
+        -1,
+        -1,
+    ]
     assert "no column 'label' (columns: text)" in caplog.text
     named = TaskConfig(train=path, evaluation=path, label_column="lable")
     with pytest.raises(DataError, match="no column 'lable'"):
@@ -193,7 +196,7 @@ def test_glues_own_files_without_labels_have_their_texts(write, bert_tokenizer):
     path = write("test.tsv", "sentence1\tsentence2\na film\ta plot\n")
     config = TaskConfig(task_name="mnli", train=path, evaluation=path)
     labels = LabelSet.of_model(BY_ALPHABET, MNLI)
-    assert load_evaluations(config, "classification", bert_tokenizer, labels)["evaluation"].texts == [
+    assert load_evaluations(config, "classification", bert_tokenizer, labels)[0]["evaluation"].texts == [
         ("a film", "a plot")
     ]
 

@@ -255,7 +255,7 @@ class TestConfig:
         split = {"train": path, "evaluation": path}
         data = load_task(TaskConfig(**split), bert_tokenizer, 512)
         assert data.kind == "question_answering" and data.train.lengths.max() == 384
-        evaluations = load_evaluations(TaskConfig(**split), "question_answering", bert_tokenizer, None, 512)
+        evaluations, _ = load_evaluations(TaskConfig(**split), "question_answering", bert_tokenizer, None, 512)
         assert evaluations["evaluation"].lengths.max() == 384
         given = load_task(TaskConfig(**split, max_length=256), bert_tokenizer, 512)
         assert given.train.lengths.max() == 256

@@ -92,8 +92,9 @@ def test_a_faulty_question_never_ends_a_run_unless_asked(write, bert_tokenizer, 
         "rows that can't be used": 4, "answer moved": 6, "answer not in context": 1,
     }  # fmt: skip
     assert "qas[16]: column 'question' is None" in caplog.text
-    [split] = load_evaluations(config, "question_answering", bert_tokenizer, None).values()
-    assert len(split.questions) == 16
+    splits, dropped = load_evaluations(config, "question_answering", bert_tokenizer, None)
+    assert len(splits["evaluation"].questions) == 16
+    assert dropped == {"evaluation": {"rows that can't be used": 4}}
     with pytest.raises(DataError, match=r"qas\[16\]: column 'question' is None, .*pass --on_error drop"):
         load_task(config.model_copy(update={"on_error": "stop"}), bert_tokenizer)
 

@@ -147,7 +147,7 @@ def test_one_split_with_a_models_labels(write, bert_tokenizer):
     path = write("more.csv", EVALUATION)
     config = config.model_copy(update={"evaluation": path})
     labels, rotten = LabelSet.of_model(["rotten", "fresh"], None), LabelSet.of_model(["rotten"], None)
-    split = load_evaluations(config, "classification", bert_tokenizer, labels)["evaluation"]
+    split = load_evaluations(config, "classification", bert_tokenizer, labels)[0]["evaluation"]
     assert split.labels.tolist() == [1, 0] and split.labels.dtype == np.int64
     with pytest.raises(DataError, match=r"more\.csv:2: the label 'fresh' is not among the model's labels \(rotten\)"):
         load_evaluations(config, "classification", bert_tokenizer, rotten)

@@ -107,7 +107,7 @@ def _one_split(folder: Path, files: Sequence[Path], split: str | None) -> Sequen
         if len(found) > 1:
             raise DataError(
                 f"the folder {folder} holds the splits {', '.join(found)} of a data set ({_examples(splits)}); name "
-                f"one: {folder}:{found[-1] if 'train' not in found else 'train'}, or give a glob that matches the files"
+                f"one: {_named(folder, 'train' if 'train' in found else found[0])}, or give a glob of the files"
             )
         return files
     wanted = _SPLITS.get(split.lower(), split)
@@ -132,7 +132,9 @@ def _split_folder(folder: Path, split: str | None) -> Path:
     if split is None or split not in names:
         given = f"no split {split!r}" if split is not None else "several splits"
         chosen = "train" if "train" in names else names[0]
-        raise DataError(f"the data set {folder} has {given}: it holds {', '.join(names)}; name one: {folder}:{chosen}")
+        raise DataError(
+            f"the data set {folder} has {given}: it holds {', '.join(names)}; name one: {_named(folder, chosen)}"
+        )
     return folder / split
 
 
@@ -149,6 +151,11 @@ def _saved_data_set(folder: Path) -> list[Path]:
     if state.get("_indices_data_files"):
         raise DataError(f"{folder}: an old version of datasets saved a choice of rows apart; save the data set again")
     return [folder / name for name in names]
+
+
+def _named(folder: Path, split: str) -> str:
+    """How a split is given; a bare name may be that of another source ("hub:train")."""
+    return f"{'./' if len(folder.parts) == 1 else ''}{folder}:{split}"
 
 
 def _tell_mixed(item: str, files: Sequence[Path]) -> None:

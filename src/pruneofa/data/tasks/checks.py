@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pruneofa.data.sources.reading import is_read_later, read_rows
+from pruneofa.data.sources.rows import Row
 from pruneofa.data.tasks.classification import (
     check_labelled,
     checked_label,
@@ -18,6 +19,7 @@ from pruneofa.data.tasks.columns import columns_of
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.data.tasks.encoded import UNLABELLED
 from pruneofa.data.tasks.labels import LabelSet, label_text
+from pruneofa.data.tasks.left_out import usable_rows
 from pruneofa.data.tasks.questions import read_questions, trainable_questions
 from pruneofa.data.tasks.rows import TaskRows, read_task_rows
 from pruneofa.errors import PruneofaError
@@ -49,9 +51,11 @@ def check_sources(config: TaskConfig) -> None:
         _check(rows, labels, config)
     elif config.kind in ("auto", "classification"):
         for key, item in local:
-            with _named(key):
-                for row in read_rows(item):
-                    checked_label(row, config)
+            usable_rows(read_rows(item, keep_broken=True), lambda row: _check_label(row, config), config, key)
+
+
+def _check_label(row: Row, config: TaskConfig) -> None:
+    checked_label(row, config)
 
 
 def _check(task: TaskRows, labels: LabelSet | None, config: TaskConfig) -> None:

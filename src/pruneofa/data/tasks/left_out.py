@@ -22,7 +22,7 @@ def is_question(row: Row) -> bool:
 
 
 def usable_rows(
-    rows: Iterable[Row], check: Callable[[Row], None], config: TaskConfig, split: str
+    rows: Iterable[Row], check: Callable[[Row], None], config: TaskConfig, key: str
 ) -> tuple[list[Row], Counter[str]]:
     """The rows that can be used, and how many others there are, by reason.
 
@@ -33,12 +33,11 @@ def usable_rows(
         rows: with those that could not be read.
         check: raises a DataError for a row that can't be used.
         config: the task.
-        split: named in messages.
+        key: the recipe's, of the source; named in messages.
 
     Raises:
         DataError: a row that can't be used.
     """
-    key = f"task.{split}" if split in ("train", "evaluation") else f"task.also_evaluate.{split}"
     kept: list[Row] = []
     counts: Counter[str] = Counter()
     first: list[Fault] = []
@@ -60,9 +59,9 @@ def usable_rows(
     if first and not kept:
         raise DataError(f"{key}: none of {number:,} rows can be used; the first: {first[0].message}")
     for fault in first:
-        _logger.warning("%s: left out: %s", split, fault.message)
+        _logger.warning("%s: left out: %s", key, fault.message)
     if number > len(first) > 0:
-        _logger.warning("%s: ... and %s more", split, f"{number - len(first):,}")
+        _logger.warning("%s: ... and %s more", key, f"{number - len(first):,}")
     return kept, counts
 
 

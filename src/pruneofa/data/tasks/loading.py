@@ -129,7 +129,7 @@ def load_evaluations(
     tokenizer: "PreTrainedTokenizerBase",
     labels: LabelSet | None,
     model_max_length: int | None = None,
-) -> dict[str, Split]:
+) -> tuple[dict[str, Split], dict[str, dict[str, int]]]:
     """Read, check and tokenise the splits to report on, for a trained model.
 
     Args:
@@ -139,14 +139,18 @@ def load_evaluations(
         labels: the model's, for a classification.
         model_max_length: longest sequence that the model takes, in tokens.
 
+    Returns:
+        The splits by name; of those with rows that were left out, how many and why.
+
     Raises:
         DataError: as `load_task`; a label that is not among `labels`; the task is of another kind.
     """
     if config.kind not in ("auto", kind):
         raise DataError(f"the model was trained for {kind}, but the task {config.task_name!r} is {config.kind}")
     config = config.settled(kind, model_max_length, getattr(tokenizer, "model_max_length", None), trained=True)
-    rows, _ = read_evaluation_rows(located(config), kind)
-    return {name: _encode_evaluation(part, kind, labels, tokenizer, config) for name, part in rows.items()}
+    rows, dropped = read_evaluation_rows(located(config), kind)
+    splits = {name: _encode_evaluation(part, kind, labels, tokenizer, config) for name, part in rows.items()}
+    return splits, {name: reasons for name, reasons in dropped.items() if name in splits}
 
 
 def _encode_evaluation(

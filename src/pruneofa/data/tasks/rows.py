@@ -139,7 +139,8 @@ def _read_evaluations(config: TaskConfig, dropped: dict[str, dict[str, int]]) ->
 
 def _read(split: str, source: Source, config: TaskConfig, dropped: dict[str, dict[str, int]]) -> list[Row]:
     """The rows of one source, without those that the task's rules leave out."""
-    rows, left_out = usable_rows(read_rows(source, keep_broken=True), _row_check(config), config, split)
+    key = f"task.{split}" if split in ("train", EVALUATION) else f"task.also_evaluate.{split}"
+    rows, left_out = usable_rows(read_rows(source, keep_broken=True), _row_check(config), config, key)
     if rows and config.drop_labels:
         column = columns_of(config, rows[0]).label
         unwanted = {label_text(label) for label in config.drop_labels}
@@ -149,7 +150,7 @@ def _read(split: str, source: Source, config: TaskConfig, dropped: dict[str, dic
                 left_out[f"label {_text_of(row[column])!r}"] += 1
         rows = kept
     if not rows:
-        raise DataError(f"task.{split}: the source {source!r} holds no example; check it")
+        raise DataError(f"{key}: the source {source!r} holds no example; check it")
     _fill_gaps(rows, config)
     _tell(split, left_out, dropped)
     return rows
