@@ -10,6 +10,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "PruneofaError": "pruneofa.errors",
+    "ConfigurationError": "pruneofa.errors",
+    "DataError": "pruneofa.errors",
+    "CheckpointError": "pruneofa.errors",
+    "EngineError": "pruneofa.errors",
     "SparsityConfig": "pruneofa.sparsity.config",
     "Pruner": "pruneofa.sparsity.pruner",
     "PatternLock": "pruneofa.sparsity.lock",
@@ -21,6 +26,8 @@ _HOMES = {
     "calibrate": "pruneofa.quantization.calibration",
     "convert": "pruneofa.quantization.qat",
     "get_rewinding_schedule": "pruneofa.training.rewinding",
+    "MaskedLanguageModeling": "pruneofa.training.objectives",
+    "TaskLoss": "pruneofa.training.objectives",
     "SparseTrainer": "pruneofa.training.trainer.sparse_trainer",
     "Engine": "pruneofa.engine.engine",
     "save_compressed": "pruneofa.models.compressed",

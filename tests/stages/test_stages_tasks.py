@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from pruneofa.architectures.linears import encoder_linears
+from pruneofa.checkpoint.inspection import inspect_model
 from pruneofa.data.metrics.predictions import compare
 from pruneofa.data.tasks.config import TaskConfig
 from pruneofa.errors import CheckpointError, ConfigurationError, DataError
@@ -340,3 +342,38 @@ def test_a_faulty_file_of_predictions_is_one_clear_error(finished_run, tmp_path)
     with pytest.raises(DataError, match=r"holds no predictions\.json"):
         (tmp_path / "empty").mkdir()
         compare(str(tmp_path / "empty"), str(path))
+
+
+@pytest.mark.parametrize("stage", ["finetune", "teach"])
+def test_a_sparse_model_is_not_made_dense_unless_asked(stage, finished_run, small_world, tmp_path, cli):
+    data = (
+        ("--train_file", small_world.train, "--validation_file", small_world.evaluation, "--max_length", 16)
+        if stage == "finetune"
+        else ("--corpus_dir", finished_run / "corpus")
+    )
+    common = (stage, "--model_name_or_path", finished_run / "prune", *data, "--max_steps", 2)
+    refused = cli(*common, "--output_dir", tmp_path / "refused")
+    assert refused.code == 2
+    assert f"is sparse (85.0 % zeros in the encoder), and {stage} would train its zeros away" in refused.err
+    assert ("use transfer" if stage == "finetune" else "use prune") in refused.err
+    unlocked = cli(*common, "--output_dir", tmp_path / "unlocked", "--unlock")
+    assert unlocked.code == 0, unlocked.err
+    assert inspect_model(tmp_path / "unlocked").as_dict()["encoder_sparsity"] < 0.85
+
+
+def test_pruning_that_ends_after_the_run_names_the_keys_to_set(finished_run, small_world, tmp_path, cli):
+    outcome = cli(
+        *("prune", "--model_name_or_path", small_world.model, "--corpus_dir", finished_run / "corpus"),
+        *("--max_steps", 20, "--output_dir", tmp_path / "out", "--set", "prune.distillation=null"),
+    )
+    assert outcome.code == 2
+    assert "prune.sparsity.end_step is 50000" in outcome.err
+    remedy = re.findall(r"--set (\S+=[^\s)]+)", outcome.err)
+    assert remedy == ["prune.sparsity.end_step=10", "prune.sparsity.update_every=1"]
+    outcome = cli(
+        *("prune", "--model_name_or_path", small_world.model, "--corpus_dir", finished_run / "corpus"),
+        *("--max_steps", 20, "--output_dir", tmp_path / "out", "--set", "prune.distillation=null"),
+        *(word for setting in remedy for word in ("--set", setting)),
+    )
+    assert outcome.code == 0, outcome.err
+    assert inspect_model(tmp_path / "out").as_dict()["encoder_sparsity"] == pytest.approx(0.9, abs=0.001)

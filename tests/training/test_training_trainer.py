@@ -178,9 +178,7 @@ def test_observers_that_would_never_rest_are_told_of(tmp_path: Path, caplog: pyt
 @pytest.mark.parametrize("schedule", ["rewinding", None])
 def test_run_too_short_for_its_pruning_is_refused(schedule: str | None, tmp_path: Path) -> None:
     trainer = make_trainer("prune", tmp_path, QUIET.model_copy(update={"max_steps": 5}), lr_schedule=schedule)
-    with pytest.raises(
-        ConfigurationError, match="end_step is 6, but the run has only 5 steps; lower end_step or train"
-    ):
+    with pytest.raises(ConfigurationError, match="end_step is 6, but the run has only 5 steps; lower "):
         trainer.train()
     assert not tmp_path.exists() or folders(tmp_path) == []
 

@@ -45,7 +45,12 @@ _CalibrationFile = Annotated[
 _Sensitivity = Annotated[
     bool, typer.Option("--sensitivity", help="Write no model: rank its modules by what quantizing each costs.")
 ]
+_Unlock = Annotated[
+    bool | None, typer.Option("--unlock", help="Also train a sparse model, which becomes dense; else it is refused.")
+]
 _OWN_FLAGS: Mapping[str, Flags] = {
+    "teach": {"unlock": (_Unlock, "teach.unlock")},
+    "finetune": {"unlock": (_Unlock, "finetune.unlock")},
     "prune": {"target_sparsity": (_Sparsity, "prune.sparsity.target_sparsity")},
     "quantize": {
         "calibrate": (_Calibrate, "quantize.calibration.examples"),

@@ -4,10 +4,11 @@ import torch
 from torch import nn
 
 from pruneofa.architectures.linears import encoder_linears, pooler_linears
+from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.masks import weight_of
 from pruneofa.sparsity.shards import whole
 
-__all__ = ["SPARSE_FROM", "is_sparse", "pattern_of", "patterns", "zero_share"]
+__all__ = ["SPARSE_FROM", "is_sparse", "pattern_of", "patterns", "refuse_to_unlock", "zero_share"]
 
 SPARSE_FROM = 0.1
 """Share of zeros in the encoder's Linear layers from which a model counts as pruned. Rounding a dense model to int8
@@ -42,3 +43,22 @@ def zero_share(model: nn.Module) -> float:
 def is_sparse(model: nn.Module) -> bool:
     """Whether `model` was pruned before: the one place where that is decided."""
     return zero_share(model) >= SPARSE_FROM
+
+
+def refuse_to_unlock(model: nn.Module, stage: str, name: str, instead: str) -> None:
+    """Refuse to train a sparse model where nothing holds its zeros.
+
+    Args:
+        model: to be trained.
+        stage: that would.
+        name: of the model, for the error.
+        instead: what keeps the zeros.
+
+    Raises:
+        ConfigurationError: `model` is sparse.
+    """
+    if is_sparse(model):
+        raise ConfigurationError(
+            f"model {name!r} is sparse ({100 * zero_share(model):.1f} % zeros in the encoder), and {stage} would train "
+            f"its zeros away: {instead}, or set {stage}.unlock (--unlock) to make it dense"
+        )

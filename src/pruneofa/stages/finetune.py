@@ -19,6 +19,7 @@ from pruneofa.models.saving import manifest_extra, save_model
 from pruneofa.models.task_heads import load_for_task
 from pruneofa.ranks import on_first
 from pruneofa.recipe.document import Recipe, required_task
+from pruneofa.sparsity.zeros import refuse_to_unlock
 from pruneofa.stage_folder import save_log
 from pruneofa.training.run import TrainingRun
 from pruneofa.training.sections import FinetuneSection
@@ -88,6 +89,8 @@ def _train(
 
     set_seed(run.seed)
     model = load_for_task(model_path, data.kind, data.label_names)
+    if not section.unlock:
+        refuse_to_unlock(model, "finetune", model_path, "use transfer, which locks them")
     return model, train_on_task(section, run, model, data, task, tokenizer.pad_token_id)
 
 

@@ -13,6 +13,7 @@ from pruneofa.models.loading import load_config, load_model, load_tokenizer
 from pruneofa.models.saving import save_model
 from pruneofa.sparsity.config import SparsityConfig
 from pruneofa.sparsity.pruner import Pruner
+from pruneofa.sparsity.zeros import refuse_to_unlock
 from pruneofa.stage_folder import CORPUS_FOLDER, save_log
 from pruneofa.training.config import TrainingConfig
 from pruneofa.training.objectives import MaskedLanguageModeling
@@ -61,6 +62,8 @@ def pretrain(
     splits = load_corpus(Path(corpus_path) / CORPUS_FOLDER, tokenizer)
     auto_class = pretraining_class(load_config(model_path), pairs="next_sentence_label" in splits["train"].column_names)
     model = load_model(auto_class, model_path)
+    if isinstance(section, TeachSection) and not section.unlock:
+        refuse_to_unlock(model, run.label, model_path, "use prune with the sparsity it has (sparsity.end_step 0)")
     data = {
         name: MaskedLanguageModelDataset(part, tokenizer, run.seed, section.mask_probability, section.masking)
         for name, part in splits.items()
@@ -130,8 +133,13 @@ def check_reaches_target(stage: str, sparsity: SparsityConfig, training: Trainin
     Raises:
         ConfigurationError: it does.
     """
-    if training.max_steps is not None and sparsity.last_update > training.max_steps:
+    steps = training.max_steps
+    if steps is not None and sparsity.last_update > steps:
+        key = "end_step" if sparsity.freeze_step is None else "freeze_step"
+        also = "" if sparsity.freeze_step is None else f" --set {stage}.sparsity.freeze_step=null"
         raise ConfigurationError(
-            f"{stage}.sparsity: the last re-selection is at step {sparsity.last_update}, but "
-            f"{stage}.training.max_steps is {training.max_steps}; end pruning earlier or train longer"
+            f"{stage}.sparsity.{key} is {sparsity.last_update}, the step of the last re-selection, but "
+            f"{stage}.training.max_steps is {steps}; allowed: at most that. End pruning earlier (half of the steps: "
+            f"--set {stage}.sparsity.end_step={steps // 2} --set {stage}.sparsity.update_every={max(1, steps // 20)}"
+            f"{also}) or train longer"
         )

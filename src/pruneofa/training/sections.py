@@ -27,6 +27,7 @@ class TeachSection(Settings):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     mask_probability: float = Field(0.15, gt=0.0, lt=1.0, description="share of tokens to be predicted")
     masking: Masking = Field("tokens", description="what is chosen to be predicted: tokens or whole_words")
+    unlock: bool = Field(False, description="also train a sparse model, which becomes dense; else it is refused")
 
 
 class PruneSection(Settings):
@@ -61,6 +62,7 @@ class FinetuneSection(Settings):
         description="train one model for each, keep the best on what task.validation_fraction holds out (default: the "
         "run's seed)",
     )
+    unlock: bool = Field(False, description="also train a sparse model, which becomes dense; else it is refused")
 
     @field_validator("seeds")
     @classmethod

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 
+from pruneofa.distillation.distiller import Distiller
 from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.ranks import joint_ranges, on_first
 from pruneofa.sparsity.lock import PatternLock
@@ -18,7 +19,7 @@ from pruneofa.sparsity.masks import unwrap
 from pruneofa.sparsity.ownership import mend_zeros
 from pruneofa.sparsity.pruner import Pruner
 from pruneofa.sparsity.shards import whole
-from pruneofa.training.objectives import Objective
+from pruneofa.training.objectives import Objective, TaskLoss
 from pruneofa.training.rewinding import REWINDING_SCHEDULES, get_rewinding_schedule
 from pruneofa.training.trainer import checkpoints
 from pruneofa.training.trainer.callback import SparseTrainingCallback
@@ -35,7 +36,9 @@ class SparseTrainer(DistributedTrainer):
     """A Trainer whose model keeps its zeros and whose runs end the same however often they are killed.
 
     Args:
-        objective: forward pass and loss (`pruneofa.training.objectives`).
+        objective: forward pass and loss (`TaskLoss`, `MaskedLanguageModeling`); None: the model's own loss on the
+            labels of a batch, joined with `distiller`.
+        distiller: what a teacher adds to that loss; an objective has its own.
         pruner: a `Pruner`, a `PatternLock`, or None for dense training; attached when training begins.
         lr_schedule: "rewinding" or "rewinding_cycles"; None for the library's own of `args`.
         batch_sampler: yields lists of dataset keys; an order that is a pure function of seed and epoch, so that a
@@ -53,7 +56,8 @@ class SparseTrainer(DistributedTrainer):
     def __init__(
         self,
         *,
-        objective: Objective,
+        objective: Objective | None = None,
+        distiller: Distiller | None = None,
         pruner: Pruner | PatternLock | None = None,
         lr_schedule: str | None = None,
         batch_sampler: Any = None,
@@ -70,7 +74,9 @@ class SparseTrainer(DistributedTrainer):
                 f"lr_scheduler_type is {lr_schedule!r}, which follows pruning, but nothing is pruned in this stage; "
                 "choose linear, cosine or constant_with_warmup"
             )
-        self.objective = objective
+        if objective is not None and distiller is not None:
+            raise ConfigurationError("distiller is given beside objective; give it to that one: TaskLoss(distiller)")
+        self.objective = TaskLoss(distiller) if objective is None else objective
         self.pruner = pruner
         self.lr_schedule = lr_schedule
         self.batch_sampler = batch_sampler
@@ -85,8 +91,8 @@ class SparseTrainer(DistributedTrainer):
         self._train_loader: Any = None
         self._staging: Path | None = None
         self._resumed_from: Path | None = None
-        if objective.teacher is not None:
-            objective.teacher.to(self.args.device)
+        if self.objective.teacher is not None:
+            self.objective.teacher.to(self.args.device)
         self.remove_callback(PrinterCallback)
         self.add_callback(SparseTrainingCallback(self, freeze_observers_step))
 
@@ -102,8 +108,8 @@ class SparseTrainer(DistributedTrainer):
         pruning = self.pruner.config if isinstance(self.pruner, Pruner) else None
         if pruning is not None and pruning.end_step > num_training_steps:
             raise ConfigurationError(
-                f"end_step is {pruning.end_step}, but the run has only {num_training_steps} steps; lower end_step or "
-                "train longer, else the target sparsity is never reached"
+                f"sparsity.end_step is {pruning.end_step}, but the run has only {num_training_steps} steps; lower "
+                "end_step or train longer, else the target sparsity is never reached"
             )
         if pruning is None or self.lr_schedule is None or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
