@@ -5,7 +5,7 @@ import torch
 
 from pruneofa.sparsity.saliency import fisher
 from pruneofa.sparsity.saliency.fisher import BLOCK, DAMPING, fisher_scores, fisher_update, outer_products
-from pruneofa.sparsity.saliency.saliencies import SeenWeight
+from pruneofa.sparsity.saliency.seen import SeenWeight
 
 
 def seen_weight(rows: int = 6, columns: int = 20, passes: int = 120, seed: int = 0) -> tuple[SeenWeight, torch.Tensor]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pruneofa.sparsity.saliency.saliencies import SeenWeight
+from pruneofa.sparsity.saliency.seen import SeenWeight
 
 BLOCK = 50
 """Weights in a block, in row-major order (oBERT, section 4)."""

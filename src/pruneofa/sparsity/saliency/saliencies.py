@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from pruneofa.errors import ConfigurationError
+from pruneofa.sparsity.saliency.seen import SeenWeight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,23 +18,6 @@ __all__ = ["Saliency", "SeenWeight", "magnitude", "register_saliency", "salienci
 
 Need = Literal["gradients", "inputs"]
 """Statistics that a pruner can gather for a saliency between two selections."""
-
-
-@dataclass(frozen=True)
-class SeenWeight:
-    """What a saliency sees of one weight.
-
-    Attributes:
-        weight: `[outputs, inputs]`. The dense values, those under the mask too; of a saliency with an update the
-            pruned ones are zero.
-        fisher: blocks of the mean of `g g^T` over backward passes, see `fisher.FisherBlocks`; None unless gradients
-            are needed.
-        input_power: mean square of each input over tokens that are no padding, `[inputs]`; None unless needed.
-    """
-
-    weight: "Tensor"
-    fisher: "Tensor | None" = None
-    input_power: "Tensor | None" = None
 
 
 @dataclass(frozen=True)

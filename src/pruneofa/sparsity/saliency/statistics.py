@@ -12,7 +12,8 @@ from pruneofa.errors import CheckpointError, ConfigurationError
 from pruneofa.ranks import world_size
 from pruneofa.sparsity.masks import MaskSet
 from pruneofa.sparsity.saliency.fisher import outer_products
-from pruneofa.sparsity.saliency.saliencies import Saliency, SeenWeight
+from pruneofa.sparsity.saliency.saliencies import Saliency
+from pruneofa.sparsity.saliency.seen import SeenWeight
 from pruneofa.sparsity.shards import is_sharded
 
 
