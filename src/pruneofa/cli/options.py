@@ -30,7 +30,9 @@ Resume = Annotated[
     Path | None,
     typer.Option("--resume_from_checkpoint", help="Continue from this one (default: the latest sound one, if any)."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of everything random.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Random seed of training (that of splits is task.split_seed).")
+]
 LearningRate = Annotated[float | None, typer.Option("--learning_rate", help="Highest learning rate.")]
 Epochs = Annotated[float | None, typer.Option("--num_train_epochs", help="Passes over the data.")]
 MaxSteps = Annotated[int | None, typer.Option("--max_steps", help="Optimizer steps, instead of epochs.")]

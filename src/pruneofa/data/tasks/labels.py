@@ -9,8 +9,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["NO_LABEL", "LabelSet", "label_text", "listed", "matching_rows", "ordered_labels"]
@@ -32,6 +33,8 @@ def label_text(value: Any) -> str | None:
     Raises:
         ValueError: a list, an object, bytes: no label at all. The message says what it is.
     """
+    if isinstance(value, str):
+        return _plain(value)
     if isinstance(value, list | tuple | set):
         raise ValueError("several labels (a list), but a text has one label here")
     if value is None:
@@ -43,9 +46,15 @@ def label_text(value: Any) -> str | None:
             return None
         whole = abs(float(value)) < 2**63 and int(value) == value
         return str(int(value)) if whole else str(value)
-    if not isinstance(value, int | str):
+    if not isinstance(value, int):
         raise ValueError(f"a {type(value).__name__}, which is no label")
-    text = str(value).strip()
+    return str(value)
+
+
+@lru_cache(4096)
+def _plain(written: str) -> str | None:
+    """The label in a text."""
+    text = written.strip()
     if _WHOLE.fullmatch(text):
         return str(int(text.partition(".")[0])) if len(text) < 1000 else text
     if text.casefold() in ("true", "false"):
@@ -109,6 +118,7 @@ class LabelSet:
     also: Mapping[str, int]
     numbered: tuple[int, ...] | None
     learned: bool = False
+    _found: dict[str, int | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of_task(cls, names: Sequence[str], *, listed_by_task: bool) -> "LabelSet":
@@ -138,6 +148,11 @@ class LabelSet:
 
     def row(self, label: str) -> int | None:
         """The row that a label (see `label_text`) stands for; None where it stands for none."""
+        if label not in self._found:  # a file has few labels, each many times
+            self._found[label] = self._row(label)
+        return self._found[label]
+
+    def _row(self, label: str) -> int | None:
         if (row := _row_named(label, self.names)) is not None:
             return row
         if (alias := _row_named(label, list(self.also))) is not None:
