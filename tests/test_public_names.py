@@ -1,8 +1,10 @@
 """The researcher's door: every public name is there, documented, and costs nothing until it is used."""
 
 import ast
+import importlib
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,29 @@ def test_every_public_module_class_and_function_is_documented():
         for node in tree.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{path}: {node.name} has no docstring"
+
+
+def imports_of_the_pages():
+    """Every `from pruneofa... import ...` in a Python block of README and the docs: module and names."""
+    root = Path(__file__).parents[1]
+    for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "pruneofa":
+                    yield page.name, node.module, [alias.name for alias in node.names]
+
+
+def test_what_the_pages_import_is_there():
+    found = list(imports_of_the_pages())
+    assert {"README.md", "engine.md"} <= {page for page, _, _ in found}
+    for page, module, names in found:
+        for name in names:
+            assert hasattr(importlib.import_module(module), name), f"{page}: from {module} import {name}"
+
+
+def test_the_package_catches_its_own_errors():
+    assert issubclass(pruneofa.DataError, pruneofa.PruneofaError)
+    assert pruneofa.CheckpointError is importlib.import_module("pruneofa.errors").CheckpointError
 
 
 def imported_by(shell, code):

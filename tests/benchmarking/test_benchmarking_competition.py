@@ -119,3 +119,13 @@ def test_a_real_one_gives_a_document_of_plain_values(tiny_model):
         (threads, name) for threads in (1, 2) for name in ("engine", "portable")
     ]
     assert found["loads"][1]["facts"]["kernel"] == "portable"
+
+
+def test_each_shape_is_told_as_it_is_done(fakes):
+    told = []
+    compete(
+        [Contestant("engine", (form("own"),))], FACTS, CONFIG, lambda found: told.append(json.loads(json.dumps(found)))
+    )
+    assert [len(found["cases"]) for found in told] == [1, 2, 3, 4][: len(told)]
+    assert len(told) >= 3
+    assert all(len(found["loads"]) == 1 for found in told)

@@ -31,6 +31,38 @@ def test_the_engine_alone_prints_a_table_and_writes_json_and_a_picture(cli, fini
     assert "<svg" in svg.read_text(encoding="utf-8")
 
 
+def test_an_interrupted_run_leaves_the_shapes_that_are_done(cli, finished_run, tmp_path, monkeypatch):
+    from pruneofa.benchmarking import competition
+
+    case, done = competition._case, []
+
+    def interrupted(*arguments):
+        if done:
+            raise KeyboardInterrupt
+        done.append(case(*arguments))
+        return done[0]
+
+    monkeypatch.setattr(competition, "_case", interrupted)
+    output = tmp_path / "bench.json"
+    outcome = cli("bench", finished_run / "model.pofa", "--against", "none", *FLAGS, "--output", output)
+    assert outcome.code == 130
+    assert "1 x 8, 1 thread: engine" in outcome.err
+    document = json.loads(output.read_text(encoding="utf-8"))
+    assert [row["length"] for row in document["cases"]] == [8]
+    assert document["finished"] is False
+
+
+def test_kept_files_are_named_by_the_models_content(finished_run, tmp_path):
+    from pruneofa.benchmarking.bench import kept_files
+
+    one, other = tmp_path / "one.pofa", tmp_path / "other.pofa"
+    one.write_bytes((finished_run / "model.pofa").read_bytes())
+    other.write_bytes(one.read_bytes())
+    assert kept_files(tmp_path, str(one)) == kept_files(tmp_path, str(other))
+    other.write_bytes(b"another")
+    assert len({kept_files(tmp_path, str(path)) for path in (one, other, finished_run / "quantize")}) == 3
+
+
 def test_json_alone(cli, finished_run):
     outcome = cli("bench", finished_run / "quantize", "--against", "none", *FLAGS, "--kernel", "portable", "--json")
     assert outcome.code == 0, outcome.err

@@ -93,3 +93,10 @@ def test_a_misspelt_name_is_told_before_anything_heavy_is_imported(shell, place,
     assert code in (1, 2) and message.startswith("error: ") and name in message
     assert heavy == []
     assert sorted(place.iterdir()) == before
+
+
+def test_a_dense_model_is_not_called_smaller(cli, place):
+    outcome = cli("compress", place / "model", place / "dense.pofa")
+    (place / "dense.pofa").unlink()
+    assert outcome.code == 0
+    assert "larger than float32: the model is not sparse" in outcome.out or "as large as float32" in outcome.out

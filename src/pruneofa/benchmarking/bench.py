@@ -1,7 +1,8 @@
 """One model on the engine and on its peers, in one run: the document of `pruneofa bench`."""
 
+import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pruneofa.benchmarking.peers import require_peers
 from pruneofa.benchmarking.verdict import verdict
 from pruneofa.engine.native import active_kernel
 
-__all__ = ["bench_model"]
+__all__ = ["bench_model", "kept_files"]
 
 
 def bench_model(
@@ -25,6 +26,7 @@ def bench_model(
     name: str | None = None,
     kernel: str | None = None,
     beside: Sequence[Contestant] = (),
+    progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Time a model on the engine and on the peers.
 
@@ -35,6 +37,7 @@ def bench_model(
         name: Of the model, in the document.
         kernel: The engine's kernel set; None: the best.
         beside: Further contestants, of other models.
+        progress: Called after each shape with the document as far as it is there.
 
     Returns:
         The document: `model`, `settings`, `machine`, `packages`, `kernel`, `loads`, `cases`, `faults`, `verdict`.
@@ -48,21 +51,46 @@ def bench_model(
     require_peers(config.peers)
     if work_dir is None:
         with tempfile.TemporaryDirectory() as folder:
-            return bench_model(path, config, work_dir=Path(folder), name=name, kernel=kernel, beside=beside)
+            return bench_model(
+                path, config, work_dir=Path(folder), name=name, kernel=kernel, beside=beside, progress=progress
+            )
     prepared = prepare_model(path, config.peers, work_dir, name=name, kernel=kernel)
-    found = compete((*prepared.contestants, *beside), prepared.facts, config)
-    document: dict[str, Any] = {
-        "benchmark": "bench",
-        "model": prepared.description,
-        "settings": config.model_dump(mode="json"),
-        "machine": machine.describe(),
-        "packages": {**machine.package_versions(), **_versions(found["loads"])},
-        "kernel": next(row["facts"]["kernel"] for row in found["loads"] if "kernel" in row["facts"]),
-        **found,
-    }
-    _add_rates(document)
-    document["verdict"] = verdict(document)
-    return document
+
+    def document_of(found: dict[str, Any]) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "benchmark": "bench",
+            "model": prepared.description,
+            "settings": config.model_dump(mode="json"),
+            "machine": machine.describe(),
+            "packages": {**machine.package_versions(), **_versions(found["loads"])},
+            "kernel": next(row["facts"]["kernel"] for row in found["loads"] if "kernel" in row["facts"]),
+            **found,
+        }
+        _add_rates(document)
+        document["verdict"] = verdict(document)
+        return document
+
+    def tell(found: dict[str, Any]) -> None:
+        if progress is not None:
+            progress(document_of(found))
+
+    return document_of(compete((*prepared.contestants, *beside), prepared.facts, config, tell))
+
+
+def kept_files(work_dir: Path, path: str) -> Path:
+    """The folder in `work_dir` where a model's files for the peers are kept, named by the model's content.
+
+    Args:
+        work_dir: For any number of models.
+        path: A compressed file or a model folder.
+    """
+    digest = hashlib.sha256()
+    files = [Path(path)] if Path(path).is_file() else sorted(file for file in Path(path).rglob("*") if file.is_file())
+    for file in files:
+        digest.update(f"{file.relative_to(path)}\0".encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return work_dir / digest.hexdigest()[:16]
 
 
 def _add_rates(document: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,8 +48,19 @@ class _Seat:
     trials: dict[str, float] = field(default_factory=dict)
 
 
-def compete(contestants: Sequence[Contestant], facts: ModelFacts, config: BenchConfig) -> dict[str, Any]:
+def compete(
+    contestants: Sequence[Contestant],
+    facts: ModelFacts,
+    config: BenchConfig,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Time contestants beside each other; the first one is what the others are compared with.
+
+    Args:
+        contestants: Who takes part.
+        facts: What the inputs must fit.
+        config: Shapes, threads, repeats.
+        progress: Called after each shape with what will be returned, as far as it is there.
 
     Returns:
         `loads` (a row for each number of threads and form: seconds, what the runtime says of itself), `cases` (for
@@ -67,12 +78,18 @@ def compete(contestants: Sequence[Contestant], facts: ModelFacts, config: BenchC
             seats = [_seat(contestant, threads, stack) for contestant in contestants]
             if not seats[0].workers:
                 raise WorkerError(seats[0].faults[0])
+            loaded = list(result["loads"])
             for shape in shapes:
                 logger.info("%d thread%s, %s", threads, "" if threads == 1 else "s", shape)
                 result["cases"].append(_case(seats, shape, threads, facts, config))
-            for seat in seats:
-                result["loads"] += [_load_row(seat.contestant, worker) for worker in seat.workers]
-                result["faults"] += [fault for fault in seat.faults if fault not in result["faults"]]
+                result["loads"] = [
+                    *loaded,
+                    *(_load_row(seat.contestant, one) for seat in seats for one in seat.workers),
+                ]
+                for seat in seats:
+                    result["faults"] += [fault for fault in seat.faults if fault not in result["faults"]]
+                if progress is not None:
+                    progress(result)
     return result
 
 

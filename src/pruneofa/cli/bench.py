@@ -1,7 +1,7 @@
 """The command that times the engine beside other runtimes: bench."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,7 +42,11 @@ def bench(
     kernel: Annotated[
         str | None, typer.Option("--kernel", help="The engine's kernels by name (`pruneofa doctor` lists them).")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="JSON file to write.")] = None,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option("--work_dir", help="Keep the models of the peers here, so that the next run need not make them."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="JSON file, written after each shape.")] = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="Picture to write, .png or .svg.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,6 +55,7 @@ def bench(
     Every runtime has the model in the form that is quickest for it, in a process of its own, and answers the same
     inputs; how near its answers are to the engine's is in the table.
     """
+    import logging
     import sys
 
     from pruneofa.atomic import write_json
@@ -58,18 +63,33 @@ def bench(
 
     if not Path(model).exists():
         raise CheckpointError(f"model {model!r}: there is no such file or folder; give a .pofa file or a model folder")
-    from pruneofa.benchmarking.bench import bench_model
+    from pruneofa.benchmarking.bench import bench_model, kept_files
     from pruneofa.cli.output import print_bench, print_json, quiet_libraries
     from pruneofa.errors import ConfigurationError
+    from pruneofa.reporting.bench import case_label, times_of
     from pruneofa.reporting.bench_figure import write_bench_figure
 
     if figure is not None and figure.suffix not in (".png", ".svg"):
         raise ConfigurationError(f"--figure: is {str(figure)!r}; give a name that ends in .png or .svg")
     config = _config(against, lengths, batches, threads, repeats, seconds)
     quiet_libraries()
-    document = bench_model(model, config, name=Path(model).name, kernel=kernel)
     command = ["pruneofa", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])]
-    document["command"] = " ".join(command)
+
+    def tell(document: dict[str, Any]) -> None:
+        case = document["cases"][-1]
+        logging.getLogger(__name__).info("%s: %s", case_label(case), times_of(case))
+        if output is not None:  # a run that is ended leaves what it has
+            write_json(output, {**document, "command": " ".join(command), "finished": False})
+
+    document = bench_model(
+        model,
+        config,
+        name=Path(model).name,
+        kernel=kernel,
+        work_dir=None if work_dir is None else kept_files(work_dir, model),
+        progress=tell,
+    )
+    document["command"], document["finished"] = " ".join(command), True
     if output is not None:
         write_json(output, document)
     if figure is not None:

@@ -38,10 +38,21 @@ def compress(
     facts = inspect_model(output).as_dict()
     typer.echo(
         f"{output}: {format_bytes(summary.bytes_written)}, weights were {format_bytes(summary.bytes_weights)}; "
-        f"encoder {format_bytes(facts['bytes_encoder'])}, {format_ratio(facts['real_ratio'])} smaller than float32 "
-        f"(nominal {format_ratio(facts['nominal_ratio'])})"
+        f"encoder {format_bytes(facts['bytes_encoder'])}, {_against_float32(facts['real_ratio'])} "
+        f"(nominal ratio {format_ratio(facts['nominal_ratio'])})"
     )
     _name_left_out(summary.left_out)
+
+
+def _against_float32(ratio: float | None) -> str:
+    """How large an encoder is beside its dense float32 weights, by their bytes over its own."""
+    from pruneofa.reporting.units import format_ratio
+
+    if ratio is None or ratio >= 1.05:
+        return f"{format_ratio(ratio)} smaller than float32"
+    if ratio > 0.95:
+        return "as large as float32: the model is not sparse"
+    return f"{format_ratio(1 / ratio)} larger than float32: the model is not sparse"
 
 
 def decompress(
