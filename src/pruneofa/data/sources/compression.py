@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import importlib.util
 import io
 import lzma
 import zlib
@@ -20,6 +21,7 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPED = 0x184D2A5  # the first 28 bits of a frame that holds no data; pzstd writes one before each
 _ZSTD_WINDOW_LOG = 27  # the longest that libzstd, and so pyarrow, takes unless it is told otherwise
 _CHUNK = 2**17
+_ZSTD_CHUNK = 2**12  # few bytes may stand for many: 128 KiB by each block of four
 
 
 def _open_zstandard(path: Path) -> Any:
@@ -33,15 +35,13 @@ def _open_zstandard(path: Path) -> Any:
         raise
     if window_log <= _ZSTD_WINDOW_LOG:
         return io.BufferedReader(pyarrow.CompressedInputStream(opened, "zstd"), _CHUNK)
-    try:
-        import zstandard
-    except ImportError:
+    if importlib.util.find_spec("zstandard") is None:
         opened.close()
         raise DataError(
             f"{path}: was compressed with a window of 2^{window_log} bytes (zstd --long), which needs the package "
             f"'zstandard'; run: pip install zstandard, or pack it anew: zstd -dc --long={window_log} | zstd"
-        ) from None
-    return io.BufferedReader(_LongWindow(opened, zstandard.ZstdDecompressor(max_window_size=2**31)), _CHUNK)
+        )
+    return io.BufferedReader(_Streams(opened, _ZstandardStream, _ZSTD_CHUNK), _CHUNK)
 
 
 def _zstd_window_log(file: BinaryIO) -> int:
@@ -61,13 +61,23 @@ def _zstd_window_log(file: BinaryIO) -> int:
     return max(size - 1, 0).bit_length()
 
 
-class _LongWindow(io.RawIOBase):
-    """Frames of Zstandard, one after the other, with windows of up to 2 GiB, by the package zstandard."""
+class _Streams(io.RawIOBase):
+    """Compressed streams, one after the other, with nothing but zero bytes between and behind them.
 
-    def __init__(self, file: BinaryIO, decompressor: Any) -> None:
+    The standard library's own files end without a word at a stream whose beginning is damaged, so that a dump of many
+    streams would lose all that follows.
+
+    Args:
+        file: the compressed bytes; closed with this one.
+        new: makes a decompressor, with `decompress`, `eof`, `unused_data` and `needs_input` as those of `bz2`.
+        chunk: bytes to give it at once.
+    """
+
+    def __init__(self, file: BinaryIO, new: Callable[[], Any], chunk: int = _CHUNK) -> None:
         self._file = file
-        self._decompressor = decompressor
-        self._frame: Any = None
+        self._new = new
+        self._chunk = chunk
+        self._stream: Any = new()
         self._packed = b""
         self._ready = memoryview(b"")
 
@@ -76,18 +86,22 @@ class _LongWindow(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
-            self._packed = self._packed or self._file.read(_CHUNK)
-            if not self._packed:
-                if self._frame is not None:
-                    raise EOFError("the file ends in the middle of a frame")
-                return 0
-            self._frame = self._frame or self._decompressor.decompressobj()
-            try:
-                self._ready = memoryview(self._frame.decompress(self._packed))
-            except Exception as error:  # the package's own, which is no OSError
-                raise OSError(f"Zstandard: {error}") from error
-            self._packed = self._frame.unused_data if self._frame.eof else b""
-            self._frame = None if self._frame.eof else self._frame
+            if self._stream is None:
+                self._packed = self._packed.lstrip(b"\x00") or self._file.read(self._chunk).lstrip(b"\x00")
+                if not self._packed:
+                    if not self._file.read(1):
+                        return 0
+                    self._file.seek(-1, io.SEEK_CUR)
+                    continue
+                self._stream = self._new()
+            elif self._stream.needs_input and not self._packed:
+                self._packed = self._file.read(self._chunk)
+                if not self._packed:
+                    raise EOFError("the file ends in the middle of a compressed stream")
+            self._ready = memoryview(self._stream.decompress(self._packed, _CHUNK))
+            self._packed = b""
+            if self._stream.eof:
+                self._packed, self._stream = self._stream.unused_data, None
         count = min(len(buffer), len(self._ready))
         buffer[:count] = self._ready[:count]
         self._ready = self._ready[count:]
@@ -98,10 +112,40 @@ class _LongWindow(io.RawIOBase):
         super().close()
 
 
+class _ZstandardStream:
+    """A frame of Zstandard with a window of up to 2 GiB, by the package zstandard."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        import zstandard
+
+        self._frame = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
+        self._error = zstandard.ZstdError
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._frame.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._frame.unused_data)
+
+    def decompress(self, data: bytes, _limit: int) -> bytes:
+        try:
+            return bytes(self._frame.decompress(data))
+        except self._error as error:  # no OSError
+            raise OSError(f"Zstandard: {error}") from error
+
+
+def _open_streams(new: Callable[[], Any]) -> Callable[[Path], Any]:
+    return lambda path: io.BufferedReader(_Streams(path.open("rb"), new), _CHUNK)
+
+
 _OPENERS: dict[str, Callable[[Path], Any]] = {
-    ".bz2": bz2.open,
+    ".bz2": _open_streams(bz2.BZ2Decompressor),
     ".gz": gzip.open,
-    ".xz": lzma.open,
+    ".xz": _open_streams(lzma.LZMADecompressor),
     ".zst": _open_zstandard,
 }
 
