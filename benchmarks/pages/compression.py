@@ -1,4 +1,4 @@
-"""Views of what small models cost: quantization, rate and accuracy, packed files; and of fuzzed readers."""
+"""Views of what small models cost: pruning, quantization, rate and accuracy, packed files; and of fuzzed readers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -63,6 +63,37 @@ def _rate(documents: Documents) -> Drawing:
     )
 
 
+def _one_shot(documents: Documents) -> Drawing:
+    """One-shot pruning: fidelity to the dense encoder beside magnitude, STS-B, time and memory."""
+    (document,) = documents.values()
+    header = [
+        "sparsity %",
+        "texts",
+        "tokens",
+        "cosine",
+        "Spearman",
+        "same 10 %",
+        "magnitude: cosine",
+        "Spearman",
+        "same 10 %",
+    ]
+    header += ["STS-B", "of dense %", "s", "CPU s", "peak memory"]
+    dense = document["stsb_test_dense"]
+    rows = []
+    for row in sorted(document["rows"], key=lambda row: row["sparsity"]):
+        cells = [format_percent(row["measured_sparsity"]), str(row["texts"]), f"{row['tokens']:,}"]
+        for found in (row["fidelity"]["mean"], row["fidelity_of_magnitude"]):
+            cells += [f"{found['cosine']:.3f}", f"{found['spearman']:.3f}", f"{100 * found['same_10']:.1f}"]
+        cells += [f"{row['stsb_test']:.2f}", f"{100 * row['stsb_test'] / dense:.1f}", f"{row['seconds']:.0f}"]
+        rows.append([*cells, f"{row['cpu_seconds']:.0f}", format_bytes(row["peak_memory_mb"] * 2**20)])
+    held = ", ".join(f"{count} {kind}" for kind, count in document["held_out"].items())
+    note = f" Note: {document['note']}." if document["note"] else ""
+    return Drawing(
+        f"{markdown_table((header, rows), text_columns=())}\n"
+        f"Dense: STS-B {dense:.2f}. Fidelity on {held} (means over the kinds).{note}\n\n{made_by(document)}"
+    )
+
+
 def _packing(documents: Documents) -> Drawing:
     """Both forms of the file: bits to a weight, times the bound, ratios, seconds, memory."""
     header = ["model", "pruned", "scales", "form", "encoder bytes", "bits a weight", "times entropy", "ratio nominal"]
@@ -119,4 +150,10 @@ def _fuzz(documents: Documents) -> Drawing:
     )
 
 
-VIEWS: Mapping[str, View] = {"quantization": _quantization, "rate": _rate, "packing": _packing, "fuzz": _fuzz}
+VIEWS: Mapping[str, View] = {
+    "quantization": _quantization,
+    "one_shot": _one_shot,
+    "rate": _rate,
+    "packing": _packing,
+    "fuzz": _fuzz,
+}

@@ -57,6 +57,25 @@ def test_rate_and_accuracy(tmp_path: Path) -> None:
     assert "The dense model: 82.00 % and 81.00 %." in text and "at least 40x smaller" in text
 
 
+def test_one_shot_rows_are_in_the_order_of_sparsity(tmp_path: Path) -> None:
+    fidelity = {"cosine": 0.951, "spearman": 0.93, "same_10": 0.8}
+    row = {
+        "sparsity": 0.5, "measured_sparsity": 0.5, "texts": 384, "tokens": 18_000, "seconds": 300.4,
+        "cpu_seconds": 99.6, "peak_memory_mb": 1_000,
+        "fidelity": {"mean": fidelity}, "fidelity_of_magnitude": fidelity | {"cosine": 0.7},
+        "stsb_test": 81.1,
+    }  # fmt: skip
+    rows = [row | {"sparsity": 0.9, "measured_sparsity": 0.9, "stsb_test": 70.0}, row]
+    facts = {"note": "busy", "held_out": {"questions": 200}, "stsb_test_dense": 82.0, "rows": rows}
+    text = draw(tmp_path, {"o.json": MADE | facts}, "o.json: one_shot")
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    found = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert found[:4] == ["50.00", "384", "18,000", "0.951"]
+    assert found[6:12] == ["0.700", "0.930", "80.0", "81.10", "98.9", "300"]
+    assert lines[3].split()[1] == "90.00"
+    assert "Fidelity on 200 questions" in text and "Note: busy." in text
+
+
 def packing_row(**more: Any) -> dict[str, Any]:
     figures = {
         "sparsity": 0.9, "bits_per_weight": 1.14, "times_entropy": 1.004, "zlib_bits_per_weight": 1.5,
