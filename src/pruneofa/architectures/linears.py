@@ -8,13 +8,13 @@ from pruneofa.errors import ConfigurationError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["embedding_tables", "encoder_linears", "linear_roles", "pooler_linears", "transformer_layers"]
+__all__ = ["adapters", "embedding_tables", "encoder_linears", "linear_roles", "pooler_linears", "transformer_layers"]
 
 
 def encoder_linears(model: "nn.Module") -> dict[str, "nn.Linear"]:
     """Every Linear inside the transformer layers of `model.base_model`, in the model's own order.
 
-    Embedding projections, pooler and heads are not among them.
+    Embedding projections, pooler and heads are not among them, nor adapters (LoRA and its like, see `adapters`).
 
     Args:
         model: A model of transformers, with or without a head; wrapped ones (DDP, torch.compile, a plain module that
@@ -35,12 +35,32 @@ def encoder_linears(model: "nn.Module") -> dict[str, "nn.Linear"]:
         for inner, module in layer.named_modules(memo=seen, prefix=name)
         if isinstance(module, nn.Linear)
     }
+    beside = adapters(model)
+    found = {name: linear for name, linear in found.items() if name not in beside}
     if not found:
         base = _base_model(model)[1]
         raise ConfigurationError(
             f"no Linear found in the transformer layers of {type(base).__name__}: expected a ModuleList of "
             f"config.num_hidden_layers = {_depth(base)} layers that hold nn.Linear modules; use an encoder of that form"
         )
+    return found
+
+
+def adapters(model: "nn.Module") -> set[str]:
+    """Names of the modules that adapters (the package peft's) added beside layers of the model.
+
+    An adapted layer is a module whose child `base_layer` is the layer that was there before; all else in it was added.
+    """
+    found = set()
+    for name, module in model.named_modules():
+        if "base_layer" in module._modules:
+            prefix = f"{name}." if name else ""
+            own = f"{prefix}base_layer"
+            found |= {
+                inner
+                for inner, _ in module.named_modules(prefix=name)
+                if inner != name and inner != own and not inner.startswith(f"{own}.")
+            }
     return found
 
 
@@ -99,7 +119,12 @@ def pooler_linears(model: "nn.Module") -> dict[str, "nn.Linear"]:
     if pooler is None:
         return {}
     name = f"{prefix}.pooler" if prefix else "pooler"
-    return {inner: module for inner, module in pooler.named_modules(prefix=name) if isinstance(module, nn.Linear)}
+    beside = adapters(model)
+    return {
+        inner: module
+        for inner, module in pooler.named_modules(prefix=name)
+        if isinstance(module, nn.Linear) and inner not in beside
+    }
 
 
 def linear_roles(model: "nn.Module") -> dict[str, Role]:

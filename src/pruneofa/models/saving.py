@@ -6,10 +6,10 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from pruneofa.architectures.linears import encoder_linears, pooler_linears
+from pruneofa.architectures.linears import adapters, encoder_linears, pooler_linears
 from pruneofa.atomic import follow_umask
 from pruneofa.checkpoint.manifest import Manifest, write_manifest
-from pruneofa.errors import CheckpointError, first_line
+from pruneofa.errors import CheckpointError, ConfigurationError, first_line
 from pruneofa.models.opened import open_model
 from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.ranks import on_first
@@ -41,8 +41,18 @@ def save_model(
         quantized: scales and zero-points of an int8 model.
         extra: further facts: base model, recipe.
     """
+    _refuse_adapters(model)
     mend_zeros(model, "saving")
     on_first(lambda: _write_model(model, tokenizer, output_dir, stage, targets or {}, quantized, extra or {}))
+
+
+def _refuse_adapters(model: Any) -> None:
+    """`save_pretrained` of a model with adapters writes these alone, or weights under names that nothing reads."""
+    if found := sorted(adapters(model)):
+        raise ConfigurationError(
+            f"the model has adapters that are not merged ({found[0]} among them); call merge_and_unload() and save "
+            "what it returns. Zeros of its pruner or lock are put back then, which takes from what the adapters learned"
+        )
 
 
 def _write_model(

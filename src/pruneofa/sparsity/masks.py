@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -128,7 +129,7 @@ def weight_of(model: nn.Module, name: str) -> nn.Parameter:
     Raises:
         ConfigurationError: it is computed (a parametrization), so that writing zeros into it would be lost.
     """
-    weight = model.get_submodule(name).weight
+    weight = module_of(model, name).weight
     if not isinstance(weight, nn.Parameter):
         raise ConfigurationError(
             f"the weight of {name!r} is a {type(weight).__name__}, not a parameter; remove its parametrization before "
@@ -137,9 +138,21 @@ def weight_of(model: nn.Module, name: str) -> nn.Parameter:
     return weight
 
 
+def module_of(model: nn.Module, name: str) -> Any:
+    """The module `name`, also where adapters that it had when it was named were merged into it since (peft)."""
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        if name.endswith(".base_layer"):
+            return model.get_submodule(name.removesuffix(".base_layer"))
+        raise
+
+
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside DDP, DataParallel and `torch.compile` wrappers."""
+    """The model inside DDP, DataParallel, `torch.compile` and peft wrappers."""
     while True:
+        if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+            model = cast(Any, model).get_base_model()
         inner = getattr(model, "_orig_mod", None) or (
             model.module if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel) else None
         )

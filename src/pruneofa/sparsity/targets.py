@@ -66,7 +66,7 @@ def _refuse_tied(model: nn.Module, names: list[str]) -> None:
     """A weight that several modules share can't be pruned for one of them alone."""
     users: dict[int, list[str]] = {}
     for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
+        weight = module._parameters.get("weight")  # its own, not that of the layer which an adapter stands beside
         if isinstance(weight, nn.Parameter):
             users.setdefault(id(weight), []).append(name)
     for name in names:
