@@ -104,6 +104,8 @@ def test_names_that_begin_with_their_number_are_found_by_it():
 def test_labels_in_a_recipe_may_be_numbers():
     config = TaskConfig(train="a", evaluation="b", label_names=[-1, 0, 1.0], drop_labels=[2, True])
     assert config.label_names == ["-1", "0", "1"] and config.drop_labels == ["2", "True"]
+    with pytest.raises(ValueError, match=r"names a label twice: 1, 1\.0"):
+        TaskConfig(train="a", evaluation="b", label_names=["1", "1.0"])
 
 
 def rows_of(kind, values):

@@ -157,8 +157,9 @@ class TaskConfig(Settings):
     def _distinct(cls, value: list[str] | None) -> list[str] | None:
         if value is not None and not all(name.strip() for name in value):
             raise ValueError("names an empty label; each label needs a name")
-        if value is not None and len(set(value)) < len(value):
-            doubles = sorted({name for name in value if value.count(name) > 1})
+        texts = [label_text(name) for name in value or ()]
+        if value is not None and len(set(texts)) < len(value):
+            doubles = sorted({name for name, text in zip(value, texts, strict=True) if texts.count(text) > 1})
             raise ValueError(f"names a label twice: {', '.join(doubles)}; each label must stand once")
         return value
 
