@@ -2,7 +2,9 @@
 
 import json
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from pruneofa.data.tasks.checks import check_sources
 from pruneofa.data.tasks.config import TaskConfig
@@ -41,6 +43,18 @@ def test_a_faulty_row_is_an_error_that_names_the_remedy_or_is_left_out(name, wri
     data = load_task(config, bert_tokenizer)
     assert len(data.train) == usable and sum(data.statistics["dropped"]["train"].values()) == faulty
     assert "train: left out: " in caplog.text
+
+
+def test_a_null_in_a_table_is_no_text(tmp_path, write, bert_tokenizer):
+    path = tmp_path / "a.parquet"
+    texts = ["good film", None, "bad film", "very good"]
+    parquet.write_table(pyarrow.table({"text": texts, "label": ["a", "a", "b", "a"]}), path)
+    config = TaskConfig(train=str(path), evaluation=str(path))
+    with pytest.raises(DataError, match=r"a\.parquet row 2: column 'text' is None, a missing value, .*--on_error drop"):
+        load_task(config, bert_tokenizer)
+    assert (
+        load_task(config.model_copy(update={"on_error": "drop"}), bert_tokenizer).train.texts == texts[::2] + texts[3:]
+    )
 
 
 def test_a_label_that_is_none_is_left_out_where_that_is_asked_for(write, bert_tokenizer):
