@@ -100,3 +100,13 @@ def test_a_dense_model_is_not_called_smaller(cli, place):
     (place / "dense.pofa").unlink()
     assert outcome.code == 0
     assert "larger than float32: the model is not sparse" in outcome.out or "as large as float32" in outcome.out
+
+
+def test_an_onnx_file_without_its_model_says_what_must_lie_beside_it(cli, place, tmp_path):
+    (tmp_path / "moved.onnx").write_bytes(b"onnx")
+    words = ("--validation_file", place / "texts.csv", "--output_dir", tmp_path / "out")
+    outcome = cli("evaluate", tmp_path / "moved.onnx", *words)
+    assert outcome.code == 1
+    assert "beside an ONNX file must lie its model's config.json and tokenizer files" in outcome.err
+    outcome = cli("evaluate", tmp_path / "other" / "moved.onnx", *words)
+    assert outcome.code == 1

@@ -55,6 +55,8 @@ def run(
     from pruneofa.workflow.pipeline import run_pipeline, run_seeds, shared_pretraining
 
     folder = output_dir or Path("runs") / loaded.name
+    if not folder.exists() and not overrides:
+        _tell_time(loaded.name)
     shared = shared_pretraining(pretraining_dir)
     if numbers is not None:
         print_seeds(run_seeds(loaded, numbers, folder, overwrite=overwrite, shared=shared))
@@ -66,6 +68,23 @@ def run(
     if (folder / "model.pofa").exists():
         typer.echo(f"model:  {folder / 'model.pofa'}")
     typer.echo(f"report: {folder / 'report.html'}")
+
+
+def _tell_time(recipe: str) -> None:
+    """How long the demo takes on this machine, and what is quicker."""
+    import logging
+
+    from pruneofa.planning.demo_time import demo_time
+
+    if (found := demo_time(recipe)) is not None:
+        logging.getLogger(__name__).info(
+            "%s: about %.0f minutes on this machine (%.0f billion products a second in %s%s)",
+            recipe,
+            found.minutes,
+            found.products_per_second / 1e9,
+            found.precision,
+            "" if found.minutes < 25 else "; `pruneofa run demo-tiny` shows the same in a few minutes",
+        )
 
 
 def _numbers(text: str) -> list[int]:

@@ -79,7 +79,7 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False, device:
         DataError: the task is of another kind than the model, or has a label that it was not trained on.
         EngineError: the engine's compiled part is missing.
     """
-    opened = open_model(str(Path(path).parent) if path.endswith(".onnx") else path)
+    opened = open_model(_folder_of_onnx(path) if path.endswith(".onnx") else path)
     tokenizer = opened.tokenizer()
     config = opened.config()
     kind = _kind(config, task)
@@ -135,6 +135,19 @@ def _tell_unlabelled(split: str, data: Split) -> None:
             f"all {missing}" if missing == len(data) else f"{missing} of {len(data)}",
             "predictions without metrics" if missing == len(data) else "metrics are on the others",
         )
+
+
+def _folder_of_onnx(path: str) -> str:
+    """The folder of an ONNX file, where the model's config.json and tokenizer lie."""
+    folder = Path(path).parent
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such ONNX file; write it with `pruneofa export`")
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{path}: beside an ONNX file must lie its model's config.json and tokenizer files, {folder} has no "
+            "config.json; copy them there from the folder that was exported, or evaluate the file there"
+        )
+    return str(folder)
 
 
 def _load(path: str, opened: OpenedModel, config: Any, kind: TaskKind, engine: bool) -> Any:
