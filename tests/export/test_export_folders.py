@@ -12,6 +12,8 @@ from pruneofa.export.export_model import export_model
 
 pytest.importorskip("onnxruntime")
 
+pytestmark = pytest.mark.slow
+
 TEXTS = random_texts(40, 30)
 
 

@@ -13,6 +13,8 @@ from pruneofa.errors import DataError
 from pruneofa.models.folder_compression import compress_model
 from pruneofa.stages.evaluate import evaluate_model
 
+pytestmark = pytest.mark.slow
+
 TEXTS = random_texts(200)
 PAIRS = list(zip(TEXTS, reversed(TEXTS), strict=True))
 
