@@ -88,6 +88,8 @@ def test_a_word_of_any_length_gets_the_tokenizer_s_own_ids(by_table, bert_tokeni
     monkeypatch.setattr(text_encoder, "_PIECE_CHARACTERS", 50)
     rules = tokenizer_rules(bert_tokenizer)
     plain = Tokenizer.from_str(rules)
+    plain.no_padding()  # which other calls of the same tokenizer leave behind
+    plain.no_truncation()
     texts = [
         "good " + "a" * 300 + " film", "b" * 120, "a " + "." * 130 + " b", "good film " * 40, "one" + " " * 90 + "two",
         "c" * 49 + " " + "d" * 99 + "  " + "e" * 101, "good\n" * 60, " ".join(["plot"] * 30) + "\n\n" + "f" * 200,
