@@ -70,7 +70,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(
     kind: str, alone: dict[str, Any], together: list[dict[str, Any]]
 ) -> None:
     # Rounding moves a value now and then over the edge of a quantization step, and with it a whole gradient.
-    assert_same_run(alone[kind], together[0][kind], norm_tolerance=1e-3 if kind == "qat" else 1e-4)
+    assert_same_run(alone[kind], together[0][kind], norm_tolerance=3e-3 if kind == "qat" else 1e-4)
     assert together[0][kind]["digest"] == together[1][kind]["digest"]
 
 
