@@ -187,3 +187,22 @@ def test_modules_outside_the_folder_are_refused(tmp_path):
     (folder / "modules.json").write_text(json.dumps(entries))
     with pytest.raises(CheckpointError, match="allowed is a folder below this one"):
         Engine.load(folder).embed("the cat")
+
+
+@pytest.mark.parametrize("mode", ["mean", "weightedmean", "max", "lasttoken", "cls", "mean_sqrt_len_tokens"])
+def test_a_vector_is_the_same_bits_whatever_stands_beside_its_text(tmp_path, mode):
+    engine = Engine.load(sentence_folder(tmp_path / "model", ("Pooling", {**MEAN, "pooling_mode": mode})))
+    together = engine.embed(TEXTS)
+    assert all(np.array_equal(engine.embed(text), together[row]) for row, text in enumerate(TEXTS))
+
+
+def test_one_long_text_among_short_ones_is_not_paid_for_by_all(tmp_path, monkeypatch):
+    """No array of [texts, longest, hidden] is made: its size would be that of 256 long texts."""
+    engine = Engine.load(sentence_folder(tmp_path / "model", ("Pooling", MEAN)))
+    sizes = []
+    whole = np.zeros
+    monkeypatch.setattr(
+        np, "zeros", lambda shape, *rest, **more: sizes.append(np.prod(shape)) or whole(shape, *rest, **more)
+    )
+    engine.embed(["the cat"] * 255 + ["the cat sat on the mat " * 20])
+    assert max(sizes, default=0) <= 256 * engine.max_tokens

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pruneofa.cores import default_threads
 from pruneofa.engine.answers import Answer, best_span, chosen_answer
-from pruneofa.engine.batch import ragged_batch
+from pruneofa.engine.batch import RaggedBatch, ragged_batch
 from pruneofa.engine.entities import Aggregation, Entity, entities
 from pruneofa.engine.loader import LoadedModel, Precision, load_model
 from pruneofa.engine.results import Classification, Output, classification, label_names
@@ -133,6 +133,20 @@ class Engine:
         Raises:
             DataError: A wrong shape or type, an id out of range, or a sequence without a token.
         """
+        batch, states, answers = self._compute(input_ids, attention_mask, token_type_ids, hidden_states, logits)
+        if answers is not None and self._loaded.head.kind == "every_token":
+            answers = batch.padded(answers)
+        return Output(None if states is None else batch.padded(states), answers)
+
+    def _compute(
+        self,
+        input_ids: ArrayLike,
+        attention_mask: ArrayLike | None,
+        token_type_ids: ArrayLike | None,
+        hidden_states: bool,
+        logits: bool,
+    ) -> tuple[RaggedBatch, NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """As `run`, but hidden states [N, hidden], and answers of a head on every token, stay without padding."""
         loaded = self._loaded
         padding = loaded.padding_id if loaded.family.padding_positions else None
         types = token_type_ids if loaded.family.has_token_types else None
@@ -158,9 +172,7 @@ class Engine:
             )
         except ValueError as error:
             raise DataError(str(error)) from None
-        if answers is not None and loaded.head.kind == "every_token":
-            answers = batch.padded(answers)
-        return Output(None if states is None else batch.padded(states), answers)
+        return batch, states, answers
 
     @overload
     def classify(self, texts: str, *, raw_scores: bool = ...) -> Classification: ...  # type: ignore[overload-overlap]  # a str is a sequence
@@ -321,11 +333,11 @@ class Engine:
         vectors = []
         for chunk in _chunks(items):
             batch = tokenizer.encode(chunk, limit)
-            output = self.run(
+            ragged, states, _ = self._compute(
                 batch.input_ids, batch.attention_mask, batch.token_type_ids, hidden_states=True, logits=False
             )
-            assert output.hidden_states is not None
-            vectors.append(pooled(output.hidden_states, batch.attention_mask, chosen, prompt_tokens))
+            assert states is not None
+            vectors.append(pooled(states, ragged.offsets, chosen, prompt_tokens))
         if not vectors:  # the size follows from no text
             vectors.append(np.zeros((0, self.hidden_size * len(chosen.modes)), dtype=np.float32))
         result = sentences.apply(np.concatenate(vectors), normalize)

@@ -54,19 +54,27 @@ class SentenceRules:
         return normalized(vectors) if normalize else vectors
 
 
-def pooled(states: Floats, mask: NDArray[np.int32], pooling: Pooling, prompt_tokens: int = 0) -> Floats:
-    """One vector for each text: [B, T, hidden] to [B, hidden times the number of modes].
+def pooled(states: Floats, offsets: NDArray[np.int64], pooling: Pooling, prompt_tokens: int = 0) -> Floats:
+    """One vector for each text: states of all tokens [N, hidden] to [B, hidden times the number of modes].
+
+    Texts lie one behind the other, so a long text costs its own tokens alone, and a text's vector is the same whatever
+    stands beside it.
 
     Args:
-        states: Of the last layer; whatever the mask hides is not looked at.
-        mask: [B, T], 1 for tokens, which come first, then 0 for padding.
+        states: Of the last layer.
+        offsets: [B + 1], where each text begins and ends.
         pooling: How.
         prompt_tokens: The first tokens of each text, which do not count unless the pooling includes the prompt.
     """
-    kept = mask.astype(np.float32)
+    begins, ends = offsets[:-1], offsets[1:]
+    counted = begins
     if prompt_tokens and not pooling.include_prompt:
-        kept[:, :prompt_tokens] = 0
-    return np.concatenate([_pool(mode, states, kept) for mode in pooling.modes], axis=1)
+        counted = np.minimum(begins + prompt_tokens, ends)
+    places = (np.arange(len(states)) - np.repeat(begins, ends - begins) + 1).astype(np.float32)
+    found = [_pool(mode, states, np.minimum(counted, ends - 1), ends, places) for mode in pooling.modes]
+    vectors: Floats = np.concatenate(found, axis=1)
+    vectors[counted == ends] = 0  # of a text that is nothing but its prompt
+    return vectors
 
 
 def normalized(vectors: Floats) -> Floats:
@@ -76,24 +84,24 @@ def normalized(vectors: Floats) -> Floats:
     return result
 
 
-def _pool(mode: str, states: Floats, kept: Floats) -> Floats:
-    rows = np.arange(len(states))
-    weights = kept[:, :, None]
+def _pool(mode: str, states: Floats, begins: NDArray[np.int64], ends: NDArray[np.int64], places: Floats) -> Floats:
+    """The tokens from `begins` to `ends` of each text; `places` [N] are their numbers in the text, from 1."""
     if mode == "cls":
-        first: Floats = states[rows, kept.argmax(axis=1)]
+        first: Floats = states[begins]
         return first
     if mode == "lasttoken":
-        last = kept.shape[1] - 1 - kept[:, ::-1].argmax(axis=1)
-        final: Floats = (states * weights)[rows, last]
+        final: Floats = states[ends - 1]
         return final
+    # Every second stretch is a text's; between them lies what does not count.
+    bounds = np.stack([begins, ends], axis=1).ravel()[:-1]
     if mode == "max":
-        result: Floats = np.where(weights > 0, states, -np.inf).max(axis=1).astype(np.float32)
+        result: Floats = np.maximum.reduceat(states, bounds, axis=0)[::2]
         return result
-    if mode == "weightedmean":
-        weights = weights * np.arange(1, kept.shape[1] + 1, dtype=np.float32)[None, :, None]
-    count = np.maximum(weights.sum(axis=1), np.float32(1e-9))
-    total: Floats = np.matmul(weights.transpose(0, 2, 1), states)[:, 0]
-    mean: Floats = total / (np.sqrt(count) if mode == "mean_sqrt_len_tokens" else count)
+    weights = places if mode == "weightedmean" else np.ones_like(places)
+    count = np.add.reduceat(weights, bounds)[::2]
+    total: Floats = np.add.reduceat(states * weights[:, None], bounds, axis=0)[::2]
+    divisor: Floats = np.sqrt(count) if mode == "mean_sqrt_len_tokens" else count
+    mean: Floats = total / divisor[:, None]
     return mean
 
 
