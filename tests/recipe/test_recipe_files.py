@@ -127,7 +127,7 @@ def test_all_faults_are_reported_at_once_with_key_value_and_what_is_allowed(reci
             "  prune.mask_probability: is 2; allowed: less than 1 (share of tokens to be predicted)",
             "  task.train: is 3; allowed: a valid string or a valid list (Source of the training examples)",
             "  task.evaluation: is required and missing",
-            "  finetune: is 7; allowed: a section with training, seeds",
+            "  finetune: is 7; allowed: a section with training, seeds, unlock",
         ]
     )
 
