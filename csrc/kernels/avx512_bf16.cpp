@@ -10,8 +10,6 @@
 
 namespace pruneofa {
 
-void map_levels_vbmi(uint8_t* levels, std::size_t count, const uint8_t* table);
-
 namespace {
 
 #include "kernels/generic/avx512.inl"
@@ -71,11 +69,6 @@ void linear_bf16_rows(const LinearFloat& call) {
 void linear_bf16(const LinearFloat& call) { call.width <= 32 ? linear_bf16_rows<1>(call) : linear_bf16_rows<2>(call); }
 
 bool is_supported() { return cpu_features().avx512_vnni && cpu_features().avx512_bf16; }
-
-void map_levels_best(uint8_t* levels, std::size_t count, const uint8_t* table) {
-  static const bool has_vbmi = cpu_features().avx512_vbmi;
-  has_vbmi ? map_levels_vbmi(levels, count, table) : map_levels(levels, count, table);
-}
 
 }  // namespace
 

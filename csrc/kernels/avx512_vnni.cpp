@@ -10,19 +10,11 @@
 
 namespace pruneofa {
 
-// In avx512_vbmi.cpp; for processors that have it.
-void map_levels_vbmi(uint8_t* levels, std::size_t count, const uint8_t* table);
-
 namespace {
 
 #include "kernels/generic/avx512.inl"
 
 bool is_supported() { return cpu_features().avx512_vnni; }
-
-void map_levels_best(uint8_t* levels, std::size_t count, const uint8_t* table) {
-  static const bool has_vbmi = cpu_features().avx512_vbmi;
-  has_vbmi ? map_levels_vbmi(levels, count, table) : map_levels(levels, count, table);
-}
 
 }  // namespace
 

@@ -180,4 +180,7 @@ const Kernels* const* all_kernels(std::size_t& count);
 // Throws std::invalid_argument for a name that is unknown or that this machine does not support.
 const Kernels& select_kernels(const char* name);
 
+// In avx512_vbmi.cpp, for processors that have it: as `Kernels::map_levels`.
+void map_levels_vbmi(uint8_t* levels, std::size_t count, const uint8_t* table);
+
 }  // namespace pruneofa

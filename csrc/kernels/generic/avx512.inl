@@ -25,3 +25,8 @@ static void attention(const Attention& call) {
   if (call.width <= 48) return attention_lanes<Zmm, 3>(plan, 0);
   return attention_lanes<Zmm, 4>(plan, 0);
 }
+
+static void map_levels_best(uint8_t* levels, std::size_t count, const uint8_t* table) {
+  static const bool has_vbmi = cpu_features().avx512_vbmi;
+  has_vbmi ? map_levels_vbmi(levels, count, table) : map_levels(levels, count, table);
+}
