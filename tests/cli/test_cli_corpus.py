@@ -17,9 +17,12 @@ def build(cli, small_world, tmp_path):
     return call
 
 
-@pytest.mark.parametrize("form", ["blocks", "pairs", "sentences"])
-def test_every_form_is_built_and_described(form, build, cli, tmp_path):
-    built = build("--form", form, "--num_proc", 1, "--set", "corpus.validation_fraction=0.1")
+@pytest.mark.parametrize("form", ["blocks", "pairs", "sentences", "passages"])
+def test_every_form_is_built_and_described(form, build, cli, small_world, tmp_path):
+    documents = small_world.corpus.read_text().strip().split("\n\n")
+    texts = tmp_path / "texts.txt"  # of two sentences each, which pairs need
+    texts.write_text("\n\n".join(f"{text}. The {text}." for text in documents))
+    built = build("--form", form, "--num_proc", 1, "--set", "corpus.validation_fraction=0.1", train_file=texts)
     assert built.code == 0, built.err
     assert "documents: 60" in built.out and f"corpus: {tmp_path / 'out'}" in built.out
     shown = cli("corpus", "--output_dir", tmp_path / "out", "--stats")
@@ -56,7 +59,10 @@ def test_stats_without_a_corpus_or_a_source(cli, small_world, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--form", "triples"), "--form (corpus.form): is 'triples'; allowed: 'blocks', 'pairs' or 'sentences'"),
+        (
+            ("--form", "triples"),
+            "--form (corpus.form): is 'triples'; allowed: 'blocks', 'pairs', 'sentences' or 'passages'",
+        ),
         (("--num_proc", 0), "should be greater than or equal to 1"),
         (("--set", "corpus.language=English"), "corpus.language: is 'English'"),
     ],
