@@ -72,7 +72,7 @@ def test_every_stage_takes_steps(name: str, batching: str, small_world: Any, tmp
     recipe = Recipe.model_validate(document)
     inputs = {"model": str(model)}
     for step in pipeline.STEPS:
-        if step.stage.name in ("evaluate", "compress", "bench"):
+        if step.stage.name in ("evaluate", "compress") or not step.is_asked_for(recipe):
             continue
         step.stage.run(recipe, inputs, tmp_path / step.stage.name)
         inputs |= dict.fromkeys(step.provides, str(tmp_path / step.stage.name))

@@ -79,6 +79,8 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False, device:
         DataError: the task is of another kind than the model, or has a label that it was not trained on.
         EngineError: the engine's compiled part is missing.
     """
+    if engine and path.endswith(".onnx"):
+        raise ConfigurationError(f"{path} is an ONNX file, which the engine does not run; leave the engine out")
     opened = open_model(_folder_of_onnx(path) if path.endswith(".onnx") else path)
     tokenizer = opened.tokenizer()
     config = opened.config()
@@ -152,8 +154,6 @@ def _folder_of_onnx(path: str) -> str:
 
 def _load(path: str, opened: OpenedModel, config: Any, kind: TaskKind, engine: bool) -> Any:
     if path.endswith(".onnx"):
-        if engine:
-            raise ConfigurationError(f"{path} is an ONNX file, which the engine does not run; leave the engine out")
         from pruneofa.export.runtime import OnnxModel
 
         return OnnxModel(path, config)
