@@ -32,7 +32,18 @@ class Recipe:
     empty_rows: bool = True
     activation: str = "gelu"
     labels: int = 3
+    padding: int = 1
     seed: int = 0
+
+    @property
+    def counts_from_padding(self) -> bool:
+        """Whether it is a RoBERTa by another name: positions from the padding's id on, one type of tokens."""
+        return self.family in ("roberta", "xlm-roberta", "camembert")
+
+    @property
+    def prefix(self) -> str:
+        """What its encoder is called inside a model with a head."""
+        return "roberta" if self.counts_from_padding else self.family
 
     def __str__(self) -> str:
         """A test's name."""
@@ -78,7 +89,9 @@ _LAYERS: dict[str, dict[str, str]] = {
         "norm2": "output.LayerNorm",
     },
 }
+_LAYERS |= dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _LAYERS["bert"])
 _CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "mpnet": "MPNet"}
+_CLASSES |= {"roberta": "Roberta", "xlm-roberta": "XLMRoberta", "camembert": "Camembert"}
 
 
 def configuration(recipe: Recipe) -> dict[str, Any]:
@@ -99,6 +112,8 @@ def configuration(recipe: Recipe) -> dict[str, Any]:
     config |= {"intermediate_size": recipe.intermediate, "hidden_act": recipe.activation, "layer_norm_eps": 1e-7}
     if recipe.family == "bert":
         config["type_vocab_size"] = 2
+    if recipe.counts_from_padding:
+        config |= {"type_vocab_size": 1, "pad_token_id": recipe.padding, "bos_token_id": 0, "eos_token_id": 2}
     if recipe.family == "mpnet":
         config |= {"relative_attention_num_buckets": 32, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
     return config
@@ -160,12 +175,13 @@ class _Writer:
 
     def write(self) -> None:
         recipe, names = self.recipe, self.names
-        base = "" if recipe.head == "Model" else f"{recipe.family}."
+        base = "" if recipe.head == "Model" else f"{recipe.prefix}."
         hidden = recipe.hidden
         self.table(f"{base}embeddings.word_embeddings", WORDS, hidden)
         self.table(f"{base}embeddings.position_embeddings", POSITIONS, hidden)
-        if recipe.family == "bert":
-            self.table(f"{base}embeddings.token_type_embeddings", 2, hidden)
+        if recipe.family == "bert" or recipe.counts_from_padding:
+            rows = 1 if recipe.counts_from_padding else 2
+            self.table(f"{base}embeddings.token_type_embeddings", rows, hidden)
         self.norm(f"{base}embeddings.LayerNorm")
         stack = "transformer" if recipe.family == "distilbert" else "encoder"
         for number in range(recipe.layers):
@@ -190,8 +206,7 @@ class _Writer:
             first, second = {
                 "bert": (f"{base}pooler.dense", "classifier"),
                 "distilbert": ("pre_classifier", "classifier"),
-                "mpnet": ("classifier.dense", "classifier.out_proj"),
-            }[recipe.family]
+            }.get(recipe.family, ("classifier.dense", "classifier.out_proj"))
             self.linear(first, hidden, hidden, "pooler" if recipe.family == "bert" else "head")
             self.linear(second, recipe.labels, hidden, "head")
 

@@ -9,6 +9,7 @@ import pytest
 from engine_models import POSITIONS, WORDS, Recipe, token_ids, write_model, write_tokenizer
 from safetensors.numpy import load_file, save_file
 
+from pruneofa.architectures.families import families
 from pruneofa.engine.engine import Classification, Engine
 from pruneofa.engine.native import kernel_names
 from pruneofa.errors import CheckpointError, ConfigurationError, DataError
@@ -64,7 +65,7 @@ def test_any_number_of_threads_gives_the_same_bits(folder):
             assert np.array_equal(found.logits, expected.logits[rows])
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet"])
+@pytest.mark.parametrize("family", sorted(name for name, family in families().items() if family.in_engine))
 def test_every_kernel_gives_the_same_bits_where_products_are_integers(tmp_path, family):
     folder = write_model(tmp_path, Recipe(family=family, attention_products=True))
     ids, mask = ragged([70, 3, 40, 18])
@@ -297,7 +298,7 @@ def put(name, value):
 DAMAGED = [
     (
         {"config": lambda c: c.update(model_type="gpt2")},
-        r"model_type is 'gpt2', the engine runs bert, distilbert, mpnet",
+        r"model_type is 'gpt2', the engine runs bert, camembert, distilbert",
     ),
     ({"config": lambda c: c.update(hidden_size=50)}, r"hidden_size 50 is no multiple of num_attention_heads 4"),
     ({"config": lambda c: c.update(hidden_size=-4)}, r"hidden_size is -4, allowed is a whole number from 1 to 65535"),

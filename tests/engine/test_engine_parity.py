@@ -107,6 +107,14 @@ RECIPES = [
     Recipe(head="ForQuestionAnswering", labels=2, family="mpnet", int8=False),
     Recipe(head="Model"),
     Recipe(head="Model", family="mpnet", int8=False),
+    *(
+        Recipe(family=family, head=head, int8=int8, labels=2)
+        for family in ("roberta", "xlm-roberta", "camembert")
+        for head in AUTO
+        for int8 in (False, True)
+    ),
+    Recipe(family="roberta", attention_products=True, int8_tables=True, padding=9),
+    Recipe(family="roberta", sparsity=0.0, int8=False, hidden=36, heads=6, intermediate=50, layers=1, padding=0),
 ]
 
 
@@ -150,7 +158,7 @@ def test_every_kind_of_model_computes_what_pytorch_does(made, recipe):
     folder, model = made(recipe)
     # bfloat16 rounds more; it has a test of its own.
     engine = Engine.load(folder, threads=1, kernel="avx512_vnni" if "avx512_vnni" in kernel_names() else None)
-    types = np.random.default_rng(1).integers(0, 2, (3, 40))
+    types = np.random.default_rng(1).integers(0, 1 if recipe.counts_from_padding else 2, (3, 40))
     mask = np.ones((3, 40), dtype=np.int64)
     mask[1, 25:] = 0
     mask[2, 7:11] = 0
@@ -159,7 +167,9 @@ def test_every_kind_of_model_computes_what_pytorch_does(made, recipe):
 
 
 @pytest.mark.parametrize("kernel", kernel_names())
-@pytest.mark.parametrize("recipe", [Recipe(attention_products=True), Recipe(), Recipe(family="mpnet")], ids=str)
+@pytest.mark.parametrize(
+    "recipe", [Recipe(attention_products=True), Recipe(), Recipe(family="mpnet"), Recipe(family="roberta")], ids=str
+)
 def test_any_length_computes_what_pytorch_does(made, recipe, kernel):
     folder, model = made(recipe)
     engine = Engine.load(folder, threads=2, kernel=kernel)

@@ -14,6 +14,7 @@ from transformers import (
     BertConfig,
     DistilBertConfig,
     MPNetConfig,
+    RobertaConfig,
 )
 
 from pruneofa.architectures.linears import encoder_linears
@@ -37,6 +38,7 @@ CONFIGS = {
         dim=16, n_layers=1, n_heads=2, hidden_dim=24, vocab_size=40, max_position_embeddings=40
     ),
     "mpnet": MPNetConfig(**SIZES),
+    "roberta": RobertaConfig(**SIZES, type_vocab_size=1),
 }
 CLASSES = {
     "classification": AutoModelForSequenceClassification,
@@ -48,6 +50,7 @@ CLASSES = {
 FLOAT_CASES = {
     "bert-masked_lm": ("bert", "masked_lm", {}),
     "distilbert-answers": ("distilbert", "answers", {}),
+    "roberta-classification": ("roberta", "classification", {}),
     "mpnet-mean": ("mpnet", "encoder", {"pooling": "mean", "normalize": True}),
 }
 INT8_CASES = {
@@ -55,6 +58,7 @@ INT8_CASES = {
     "distilbert-answers": (
         "distilbert", "answers", {"attention_products": True, "embeddings": "per_row"}, {},
     ),
+    "roberta-classification": ("roberta", "classification", {"attention_products": True}, {}),
     "mpnet-cls": (
         "mpnet", "encoder", {"embeddings": "per_tensor", "weight_granularity": "per_tensor"}, {"pooling": "cls"},
     ),

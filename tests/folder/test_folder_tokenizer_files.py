@@ -4,6 +4,7 @@ import json
 
 import pytest
 from odd_folders import NEW_TOKEN_EDITS, TOKENIZER_EDITS, change, random_texts, write_vocabulary
+from tokenizers import pre_tokenizers
 
 from pruneofa.errors import CheckpointError
 from pruneofa.folder.files import FolderFiles
@@ -46,6 +47,35 @@ def test_ids_types_and_offsets_are_those_of_transformers(tmp_path, edit):
 @pytest.mark.parametrize("family", ["distilbert", "mpnet"])
 def test_families(tmp_path, family):
     assert_same(written(tmp_path / "model", family=family))
+
+
+def _save_tokenizer(folder, family):
+    from transformers import CamembertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
+
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    if family == "roberta":  # bytes, and a few merges of them
+        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+        pieces = ["th", "the", "Ġc", "at", "Ġcat", "fi", "lm"]
+        merges = [("t", "h"), ("th", "e"), ("Ġ", "c"), ("a", "t"), ("Ġc", "at"), ("f", "i"), ("l", "m")]
+        vocabulary = {word: number for number, word in enumerate([*special, *letters, *pieces, "<mask>"])}
+        made = RobertaTokenizer(vocab=vocabulary, merges=merges)
+    else:
+        pieces = [(piece, -4.0) for piece in ("▁the", "▁cat", "▁", "s", "▁film", "▁good", "in", "g", "▁中", "é")]
+        pieces += [(letter, -8.0) for letter in "abcdefhijklmnopqrtuvwxyzTCF"]
+        kind = XLMRobertaTokenizer if family == "xlm-roberta" else CamembertTokenizer
+        made = kind(vocab=[(word, 0.0) for word in special] + pieces + [("<mask>", 0.0)])
+    made.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": family}))
+
+
+@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "camembert"])
+def test_families_of_bytes_and_of_unigrams(tmp_path, family):
+    _save_tokenizer(tmp_path, family)
+    assert_same(tmp_path)
+    rules = read_text_rules(FolderFiles(tmp_path))
+    pair = rules.tokenizer.encode("the cat", "good film")
+    between = [token for token in pair.tokens[1:-1] if token in ("<s>", "</s>")]
+    assert between == ["</s>", "</s>"] and set(pair.type_ids) == {0} and not rules.token_types
 
 
 def test_a_class_for_another_family(tmp_path):

@@ -42,6 +42,7 @@ class Family:
         has_relative_positions: Attention scores get a bias by distance, from a table in buckets (T5, MPNet).
         padding_positions: Positions are numbered from the padding token's id on, so a sequence is that much shorter
             than the table.
+        fixed_padding: The padding token's id for that, where the config does not say.
         fixed_epsilon: Of its LayerNorms, where the config does not say.
         in_engine: The CPU engine runs it.
     """
@@ -61,6 +62,7 @@ class Family:
     has_token_types: bool = False
     has_relative_positions: bool = False
     padding_positions: bool = False
+    fixed_padding: int | None = None
     fixed_epsilon: float | None = None
     in_engine: bool = False
 
@@ -133,7 +135,14 @@ _BERT = Family(
     has_token_types=True,
     in_engine=True,
 )
-_ROBERTA = replace(_BERT, model_type="roberta", prefix="roberta", padding_positions=True, in_engine=False)
+_ROBERTA = replace(
+    _BERT,
+    model_type="roberta",
+    prefix="roberta",
+    classifier=(("classifier.dense", "tanh"), ("classifier.out_proj", "none")),
+    padding_positions=True,
+    in_engine=True,
+)
 
 for _family in (
     _BERT,
@@ -176,6 +185,7 @@ for _family in (
         classifier=(("classifier.dense", "tanh"), ("classifier.out_proj", "none")),
         has_relative_positions=True,
         padding_positions=True,
+        fixed_padding=1,
         in_engine=True,
     ),
     _ROBERTA,

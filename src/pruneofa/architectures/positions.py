@@ -13,14 +13,17 @@ __all__ = ["longest_sequence", "position_offset"]
 def longest_sequence(model_or_config: Any) -> int | None:
     """The longest sequence that a model takes, in tokens; None where its config does not say.
 
-    RoBERTa-like models (MPNet too) number positions from the padding token's id on, which costs them two.
+    RoBERTa-like models (MPNet too) number positions from behind the padding token's id on, and have so many less.
     """
     config = getattr(model_or_config, "config", model_or_config)
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return None
     family = find_family(config.model_type)
-    return int(positions) - (2 if family is not None and family.padding_positions else 0)
+    if family is None or not family.padding_positions:
+        return int(positions)
+    padding = config.pad_token_id if family.fixed_padding is None else family.fixed_padding
+    return int(positions) - (0 if padding is None else int(padding) + 1)
 
 
 def position_offset(model: "nn.Module") -> int:

@@ -34,7 +34,10 @@ class Head:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """The numbers of a configuration that the engine computes with."""
+    """The numbers of a configuration that the engine computes with.
+
+    `padding_id` is that of models that number positions from it on, else None.
+    """
 
     hidden: int
     layers: int
@@ -43,6 +46,7 @@ class Dimensions:
     epsilon: float
     activation: str
     relative_buckets: int
+    padding_id: int | None
 
 
 def engine_family(config: dict[str, Any], where: str) -> Family:
@@ -73,10 +77,12 @@ def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensi
         CheckpointError: One is missing or out of range.
     """
 
-    def whole(key: str, largest: int) -> int:
-        value = config.get(key)
-        if type(value) is not int or not 1 <= value <= largest:
-            raise CheckpointError(f"{where}: {key} is {value!r:.80}, allowed is a whole number from 1 to {largest}")
+    def whole(key: str, largest: int, least: int = 1, default: int | None = None) -> int:
+        value = config.get(key, default)
+        if type(value) is not int or not least <= value <= largest:
+            raise CheckpointError(
+                f"{where}: {key} is {value!r:.80}, allowed is a whole number from {least} to {largest}"
+            )
         return value
 
     hidden, heads = whole(family.hidden_key, _LARGEST), whole(family.heads_key, _LARGEST)
@@ -91,6 +97,10 @@ def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensi
     epsilon = config.get("layer_norm_eps", 1e-12) if family.fixed_epsilon is None else family.fixed_epsilon
     if not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
         raise CheckpointError(f"{where}: layer_norm_eps is {epsilon!r:.80}, allowed is a number between 0 and 1")
+    padding = None
+    if family.padding_positions:
+        # 1 is what the configurations of these families mean where they do not say.
+        padding = whole("pad_token_id", _LARGEST, 0, 1) if family.fixed_padding is None else family.fixed_padding
     return Dimensions(
         hidden=hidden,
         layers=whole(family.layers_key, 1024),
@@ -99,6 +109,7 @@ def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensi
         epsilon=float(epsilon),
         activation=_ACTIVATIONS[activation],
         relative_buckets=whole("relative_attention_num_buckets", 4096) if family.has_relative_positions else 0,
+        padding_id=padding,
     )
 
 

@@ -148,9 +148,8 @@ class Engine:
     ) -> tuple[RaggedBatch, NDArray[np.float32] | None, NDArray[np.float32] | None]:
         """As `run`, but hidden states [N, hidden], and answers of a head on every token, stay without padding."""
         loaded = self._loaded
-        padding = loaded.padding_id if loaded.family.padding_positions else None
         types = token_type_ids if loaded.family.has_token_types else None
-        batch = ragged_batch(input_ids, attention_mask, types, padding_id=padding)
+        batch = ragged_batch(input_ids, attention_mask, types, padding_id=loaded.padding_id)
         wants_logits = logits and loaded.head.kind != "none"
         if wants_logits and loaded.head.kind == "first_token" and not batch.visible[:, :1].all():
             row = int(np.flatnonzero(~batch.visible[:, 0])[0])

@@ -36,7 +36,7 @@ class LoadedModel:
         family: Its family.
         head: Its head.
         max_tokens: The longest sequence that its positions allow.
-        padding_id: The padding token's number, from which some families count positions.
+        padding_id: The padding token's id, where positions are numbered from it on; else None.
         vocabulary: Rows of its table of words.
     """
 
@@ -45,7 +45,7 @@ class LoadedModel:
     family: Family
     head: Head
     max_tokens: int
-    padding_id: int
+    padding_id: int | None
     vocabulary: int
 
 
@@ -130,8 +130,7 @@ class _Loader:
         word_table, vocabulary = words.result()  # in this order, so that of several faults the same is told each time
         positions, position_rows = self._table(f"{embeddings}position_embeddings")
         types = self._table(f"{embeddings}token_type_embeddings")[0] if family.has_token_types else None
-        padding_id = 1 if family.padding_positions else 0
-        max_tokens = min(position_rows - (padding_id + 1 if family.padding_positions else 0), MAX_TOKENS)
+        max_tokens = min(position_rows - (0 if sizes.padding_id is None else sizes.padding_id + 1), MAX_TOKENS)
         if max_tokens < 1:
             raise CheckpointError(
                 f"{self._source.path}: its table of {position_rows} positions leaves none for a token"
@@ -164,7 +163,7 @@ class _Loader:
             )
         except ValueError as error:
             raise self._fault(error) from None
-        return LoadedModel(native, self._config, family, head, max_tokens, padding_id, vocabulary)
+        return LoadedModel(native, self._config, family, head, max_tokens, sizes.padding_id, vocabulary)
 
     def _layer(self, base: str) -> Any:
         family, sizes = self._family, self._dimensions
