@@ -21,6 +21,8 @@ _RECIPES = {
     "distilbert_int8": engine_models.Recipe(
         family="distilbert", head="ForQuestionAnswering", per_channel=False, int8_tables=True, **_SMALL
     ),
+    "electra_float": engine_models.Recipe(family="electra", int8=False, **_SMALL),
+    "roberta_int8": engine_models.Recipe(family="roberta", **_SMALL),
     "mpnet_int8": engine_models.Recipe(family="mpnet", head="ForTokenClassification", **_SMALL),
 }
 ENGINE_SEEDS = tuple(f"{name}_{form}" for name in _RECIPES for form in ("bitmask", "packed"))

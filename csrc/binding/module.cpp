@@ -125,6 +125,7 @@ HeadKind head_named(const std::string& name) {
 std::unique_ptr<Model> make_model(uint32_t heads, uint32_t intermediate, uint32_t max_tokens, float epsilon,
                                   const std::string& activation, bool attention_products, OnceTable& words,
                                   OnceTable& positions, OnceTable* types, OnceNorm& embedding_norm,
+                                  OnceLinear* embedding_projection,
                                   const std::vector<OnceLayer*>& layers,
                                   const std::optional<Vector<float>>& relative_bias, const std::string& head_kind,
                                   const std::vector<std::pair<OnceLinear*, std::string>>& head,
@@ -139,7 +140,12 @@ std::unique_ptr<Model> make_model(uint32_t heads, uint32_t intermediate, uint32_
   parts.attention_products = attention_products;
   parts.words = words.take("table");
   if (parts.words.columns() > Linear::kMaxFeatures) throw std::invalid_argument("an embedding table is too wide");
-  parts.hidden = static_cast<uint32_t>(parts.words.columns());
+  parts.embedding = static_cast<uint32_t>(parts.words.columns());
+  parts.hidden = parts.embedding;
+  if (embedding_projection != nullptr) {
+    parts.embedding_projection = embedding_projection->take("Linear");
+    parts.hidden = parts.embedding_projection->rows();
+  }
   parts.positions = positions.take("table");
   if (types != nullptr) parts.types = types->take("table");
   parts.embedding_norm = embedding_norm.take("LayerNorm");
@@ -154,7 +160,7 @@ std::unique_ptr<Model> make_model(uint32_t heads, uint32_t intermediate, uint32_
     parts.head.push_back({linear->take("Linear"), activation_named(after)});
   }
   const auto bfloat16 = [](const Linear& linear) { return linear.is_bfloat16(); };
-  bool needs_bfloat16 = false;
+  bool needs_bfloat16 = parts.embedding_projection && bfloat16(*parts.embedding_projection);
   for (const LayerParts& layer : parts.layers) {
     for (const Linear* linear :
          {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.ffn_in, &layer.ffn_out}) {
@@ -263,7 +269,7 @@ NB_MODULE(_native, m) {
   nb::class_<Model>(m, "Model")
       .def_static("of", &make_model, nb::kw_only(), "heads"_a, "intermediate"_a, "max_tokens"_a, "epsilon"_a,
                   "activation"_a, "attention_products"_a, "words"_a, "positions"_a, "types"_a.none(),
-                  "embedding_norm"_a, "layers"_a, "relative_bias"_a.noconvert().none(), "head_kind"_a, "head"_a,
+                  "embedding_norm"_a, "embedding_projection"_a.none(), "layers"_a, "relative_bias"_a.noconvert().none(), "head_kind"_a, "head"_a,
                   "kernel"_a, "threads"_a)
       .def("run", &run, "ids"_a.noconvert(), "offsets"_a.noconvert(), "positions"_a.noconvert(), "order"_a.noconvert(),
            "types"_a.noconvert().none(), nb::kw_only(), "hidden"_a, "logits"_a)

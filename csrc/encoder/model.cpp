@@ -57,10 +57,16 @@ void check_parts(const Parts& parts) {
   require(parts.max_tokens >= 1 && parts.max_tokens <= kMaxTokens,
           "max_tokens is " + std::to_string(parts.max_tokens) + ", allowed is 1 to " + std::to_string(kMaxTokens));
   require(std::isfinite(parts.epsilon) && parts.epsilon > 0, "epsilon must be finite and above 0");
-  require(parts.words.columns() == parts.hidden && parts.positions.columns() == parts.hidden &&
-              (!parts.types || parts.types->columns() == parts.hidden),
-          "an embedding table does not have " + std::to_string(parts.hidden) + " columns");
-  check_norm(parts.embedding_norm, parts.hidden, "embedding_norm");
+  require(parts.words.columns() == parts.embedding && parts.positions.columns() == parts.embedding &&
+              (!parts.types || parts.types->columns() == parts.embedding),
+          "an embedding table does not have " + std::to_string(parts.embedding) + " columns");
+  check_norm(parts.embedding_norm, parts.embedding, "embedding_norm");
+  if (parts.embedding_projection) {
+    check_linear(*parts.embedding_projection, parts.hidden, parts.embedding, "embedding_projection");
+  } else {
+    require(parts.embedding == parts.hidden, "embeddings of " + std::to_string(parts.embedding) +
+                                                 " features need a projection to " + std::to_string(parts.hidden));
+  }
   for (std::size_t i = 0; i < parts.layers.size(); ++i) {
     check_layer(parts, parts.layers[i], "layer " + std::to_string(i) + ": ");
   }
@@ -191,6 +197,7 @@ bool Model::run(const Batch& batch, const Results& results, const Stop& stop) co
 std::size_t Model::weight_bytes() const {
   std::size_t total = parts_.words.bytes() + parts_.positions.bytes() + parts_.relative_bias.bytes();
   if (parts_.types) total += parts_.types->bytes();
+  if (parts_.embedding_projection) total += parts_.embedding_projection->bytes();
   for (const LayerParts& layer : parts_.layers) {
     for (const Linear* linear :
          {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.ffn_in, &layer.ffn_out}) {

@@ -37,6 +37,7 @@ enum class HeadKind : uint32_t { kNone, kFirstToken, kEveryToken };
 
 struct Parts {
   uint32_t hidden = 0;
+  uint32_t embedding = 0;  // size of the embeddings; where not `hidden`, embedding_projection leads there
   uint32_t heads = 0;
   uint32_t intermediate = 0;
   uint32_t max_tokens = 0;  // of one sequence
@@ -46,6 +47,7 @@ struct Parts {
   EmbeddingTable words, positions;
   std::optional<EmbeddingTable> types;
   Norm embedding_norm;
+  std::optional<Linear> embedding_projection;  // behind embedding_norm
   std::vector<LayerParts> layers;
   Buffer<float> relative_bias;  // [heads][2 * max_tokens - 1] by key position - query position; or empty
   HeadKind head_kind = HeadKind::kNone;

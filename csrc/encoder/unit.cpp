@@ -56,19 +56,35 @@ void UnitRun::run(const Results& results) {
 }
 
 void UnitRun::embed() {
-  const uint32_t tiles = hidden_tiles();
+  const bool is_projected = parts_.embedding_projection.has_value();
+  Tensor& sums = is_projected ? tensors_.embeddings : tensors_.hidden;
+  const uint32_t tiles = tiles_of(parts_.embedding);
   loop_(std::size_t{unit_.panels()} * tiles, [&](std::size_t item, std::size_t) {
-    embed_tile(static_cast<uint32_t>(item / tiles), static_cast<uint32_t>(item % tiles));
+    embed_tile(static_cast<uint32_t>(item / tiles), static_cast<uint32_t>(item % tiles), sums);
   });
-  normalise(parts_.embedding_norm, plans_.empty() ? nullptr : &plans_[0].attention_input, unit_.tokens,
+  const InputPlan* const next = plans_.empty() ? nullptr : &plans_[0].attention_input;
+  InputPlan projection;
+  if (is_projected) projection = InputPlan({&*parts_.embedding_projection});
+  normalise(parts_.embedding_norm, sums, parts_.embedding, is_projected ? &projection : next, unit_.tokens,
             {0, unit_.panels(), loop_});
+  if (is_projected) project_embeddings(projection, next);
+}
+
+// From the embeddings' size to the layers'.
+void UnitRun::project_embeddings(const InputPlan& plan, const InputPlan* next) {
+  const Linear& projection = *parts_.embedding_projection;
+  const OutputPlan output = OutputPlan::values(projection, Activation::kNone);
+  const LinearJob job{&projection, &output, &tensors_.embeddings, &plan, plan.choice[0],
+                      &tensors_.hidden, nullptr, false, unit_.tokens};
+  linear(&job, 1, {0, unit_.panels(), loop_});
+  if (next != nullptr) prepare(tensors_.hidden, *next, parts_.hidden, unit_.panels());
 }
 
 // Sums of embeddings of one tile of features, turned into a panel.
-void UnitRun::embed_tile(uint32_t panel, uint32_t tile) {
+void UnitRun::embed_tile(uint32_t panel, uint32_t tile, Tensor& tensor) {
   const uint32_t width = unit_.width(panel), begin = tile * kTileRows;
-  const uint32_t count = std::min(kTileRows, parts_.hidden - begin);
-  float* const to = tensors_.hidden.values.data() + (std::size_t{panel} * parts_.hidden + begin) * kLanes;
+  const uint32_t count = std::min(kTileRows, parts_.embedding - begin);
+  float* const to = tensor.values.data() + (std::size_t{panel} * parts_.embedding + begin) * kLanes;
   for (uint32_t lane = 0; lane < (width + 15) / 16 * 16; ++lane) {
     float sums[kTileRows] = {};
     if (lane < width) {
@@ -80,28 +96,29 @@ void UnitRun::embed_tile(uint32_t panel, uint32_t tile) {
     }
     for (uint32_t i = 0; i < count; ++i) to[std::size_t{i} * kLanes + lane] = sums[i];
   }
-  kernels_.moments(to, count, width, tensors_.moments[panel * hidden_tiles() + tile]);
+  kernels_.moments(to, count, width, tensors_.moments[panel * tiles_of(parts_.embedding) + tile]);
 }
 
-void UnitRun::normalise(const Norm& norm, const InputPlan* plan, uint32_t tokens, const Share& share) {
+void UnitRun::normalise(const Norm& norm, Tensor& tensor, uint32_t features, const InputPlan* plan, uint32_t tokens,
+                        const Share& share) {
   // Lanes are independent, so any split gives the same numbers.
   const uint32_t size = share.loop.is_shared() ? kLanes / 2 : kLanes;
-  const std::size_t stride = std::size_t{parts_.hidden} * kLanes;
+  const std::size_t stride = std::size_t{features} * kLanes;
   const uint32_t begin = share.first * kLanes, end = std::min(share.last * kLanes, (tokens + 15) / 16 * 16);
   share.loop((end - begin + size - 1) / size, [&](std::size_t item, std::size_t) {
     const uint32_t first = begin + static_cast<uint32_t>(item) * size;
     const uint32_t panel = first / kLanes, lane = first % kLanes;
     LayerNorm call{};
-    call.moments = tensors_.moments.data() + std::size_t{panel} * hidden_tiles();
-    call.values = tensors_.hidden.values.data() + panel * stride;
-    call.features = parts_.hidden;
+    call.moments = tensors_.moments.data() + std::size_t{panel} * tiles_of(features);
+    call.values = tensor.values.data() + panel * stride;
+    call.features = features;
     call.lane_begin = lane;
     call.lane_end = std::min(lane + size, end - panel * kLanes);
     call.gamma = norm.gamma.data();
     call.beta = norm.beta.data();
     call.epsilon = parts_.epsilon;
     call.target_count = plan == nullptr ? 0 : static_cast<uint32_t>(plan->forms.size());
-    for (uint32_t i = 0; i < call.target_count; ++i) call.targets[i] = tensors_.hidden.target(*plan, i, panel * stride);
+    for (uint32_t i = 0; i < call.target_count; ++i) call.targets[i] = tensor.target(*plan, i, panel * stride);
     kernels_.layer_norm(call);
   });
 }

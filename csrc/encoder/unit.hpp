@@ -92,8 +92,13 @@ class UnitRun {
   };
 
   void embed();
-  void embed_tile(uint32_t panel, uint32_t tile);
-  void normalise(const Norm& norm, const InputPlan* plan, uint32_t tokens, const Share& share);
+  void embed_tile(uint32_t panel, uint32_t tile, Tensor& tensor);
+  void project_embeddings(const InputPlan& plan, const InputPlan* next);
+  void normalise(const Norm& norm, const InputPlan* plan, uint32_t tokens, const Share& share) {
+    normalise(norm, tensors_.hidden, parts_.hidden, plan, tokens, share);
+  }
+  void normalise(const Norm& norm, Tensor& tensor, uint32_t features, const InputPlan* plan, uint32_t tokens,
+                 const Share& share);
   void layer(std::size_t number);
   void project(std::size_t number, const Share& share);
   void attend_and_feed(std::size_t number, const Share& share);
@@ -111,7 +116,7 @@ class UnitRun {
   void write_logits(const Tensor& tensor, float* logits) const;
   // A layer's output is wanted for the unit's first so many tokens.
   uint32_t wanted_tokens(std::size_t number) const;
-  uint32_t hidden_tiles() const { return (parts_.hidden + kTileRows - 1) / kTileRows; }
+  static uint32_t tiles_of(uint32_t features) { return (features + kTileRows - 1) / kTileRows; }
   std::size_t token_of_batch(const Segment& segment, uint32_t index) const {
     return static_cast<std::size_t>(batch_.offsets[segment.sequence]) + index;
   }

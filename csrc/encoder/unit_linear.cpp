@@ -78,7 +78,7 @@ void UnitRun::linear_rows(const LinearJob& job, uint32_t row_begin, uint32_t row
   }
   finish_rows(job, start, std::size_t{row_end - row_begin} * kLanes, scratch);
   if (job.add_to_values) {  // what LayerNorm will ask for, while the rows are in the cache
-    const std::size_t tile = panel * hidden_tiles() + row_begin / kTileRows;
+    const std::size_t tile = panel * tiles_of(parts_.hidden) + row_begin / kTileRows;
     kernels_.moments(values, row_end - row_begin, width, tensors_.moments[tile]);
   }
 }
@@ -106,10 +106,12 @@ void UnitRun::finish_rows(const LinearJob& job, std::size_t start, std::size_t c
 
 // Bring `values` into the forms of `plan`, where no LayerNorm has done so.
 void UnitRun::prepare(Tensor& tensor, const InputPlan& plan, uint32_t features, uint32_t panels) {
-  const std::size_t count = std::size_t{panels} * features * kLanes;
-  for (std::size_t form = 0; form < plan.forms.size(); ++form) {
-    kernels_.convert(tensor.values.data(), count, tensor.target(plan, form, 0));
-  }
+  const std::size_t count = std::size_t{features} * kLanes;
+  loop_(panels, [&](std::size_t panel, std::size_t) {
+    for (std::size_t form = 0; form < plan.forms.size(); ++form) {
+      kernels_.convert(tensor.values.data() + panel * count, count, tensor.target(plan, form, panel * count));
+    }
+  });
 }
 
 }  // namespace pruneofa

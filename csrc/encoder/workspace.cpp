@@ -39,7 +39,13 @@ void Activations::make_room(const Parts& parts, const std::vector<LayerPlan>& pl
   const std::size_t narrow = checked_product(checked_product(panels, parts.hidden), kLanes);
   const std::size_t wide = checked_product(checked_product(panels, parts.intermediate), kLanes);
   hidden.values.resize(narrow);
-  moments.resize(panels * ((parts.hidden + kTileRows - 1) / kTileRows));
+  const std::size_t widest = std::max(parts.hidden, parts.embedding);
+  moments.resize(panels * ((widest + kTileRows - 1) / kTileRows));
+  if (parts.embedding_projection) {
+    const std::size_t count = checked_product(checked_product(panels, parts.embedding), kLanes);
+    embeddings.values.resize(count);
+    embeddings.make_room(count, InputPlan({&*parts.embedding_projection}));
+  }
   for (const LayerPlan& plan : plans) {
     hidden.make_room(narrow, plan.attention_input);
     hidden.make_room(narrow, plan.ffn_input);
@@ -64,7 +70,8 @@ void Activations::make_room(const Parts& parts, const std::vector<LayerPlan>& pl
 
 std::size_t Activations::bytes() const {
   std::size_t total = moments.bytes();
-  for (const Tensor* tensor : {&hidden, &query, &key, &value, &context, &intermediate, &head[0], &head[1]}) {
+  for (const Tensor* tensor : {&embeddings, &hidden, &query, &key, &value, &context, &intermediate, &head[0],
+                               &head[1]}) {
     total += tensor->bytes();
   }
   return total;

@@ -26,7 +26,8 @@ struct Tensor {
 
 // All tensors of one unit of work.
 struct Activations {
-  Buffer<Moments> moments;  // [panels][tiles of hidden features]
+  Buffer<Moments> moments;  // [panels][tiles of features]
+  Tensor embeddings;        // where a projection follows
   Tensor hidden, query, key, value, context, intermediate;
   Tensor head[2];  // input and output of a step of the head, in turn
 

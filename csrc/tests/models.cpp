@@ -38,19 +38,22 @@ Parts random_parts(const ModelOptions& options, uint64_t seed) {
   Random random(seed);
   Parts parts;
   const uint32_t size = options.hidden;
+  const uint32_t embedding = options.embedding == 0 ? size : options.embedding;
   parts.hidden = size;
+  parts.embedding = embedding;
   parts.heads = options.heads;
   parts.intermediate = options.intermediate;
   parts.max_tokens = kMaxTokens;
   parts.epsilon = 1e-12f;
   parts.attention_products = options.int8 && options.integer_attention;
-  parts.words = random_table(random, kWords, size);
-  parts.positions = random_table(random, kMaxTokens, size);
-  parts.types = random_table(random, 2, size);
-  parts.embedding_norm = random_norm(random, size);
+  parts.words = random_table(random, kWords, embedding);
+  parts.positions = random_table(random, kMaxTokens, embedding);
+  parts.types = random_table(random, 2, embedding);
+  parts.embedding_norm = random_norm(random, embedding);
   const auto linear = [&](std::size_t rows, std::size_t columns, bool output) {
     return random_linear(random, rows, columns, options, output);
   };
+  if (options.embedding != 0) parts.embedding_projection = linear(size, embedding, options.integer_attention);
   for (std::size_t i = 0; i < options.layers; ++i) {
     const bool products = options.integer_attention;
     parts.layers.push_back({linear(size, size, products), linear(size, size, products), linear(size, size, products),

@@ -8,6 +8,7 @@ namespace pruneofa::testing {
 
 struct ModelOptions {
   uint32_t hidden = 48;
+  uint32_t embedding = 0;  // 0: hidden
   uint32_t heads = 4;
   uint32_t intermediate = 80;
   std::size_t layers = 2;

@@ -40,7 +40,7 @@ void check_same(const Answer& found, const Answer& expected, const std::string& 
 
 const std::vector<ModelOptions>& all_options() {
   static const std::vector<ModelOptions> options = [] {
-    std::vector<ModelOptions> made(7);
+    std::vector<ModelOptions> made(10);
     made[1].integer_attention = false;
     made[2].int8 = false;
     made[2].integer_attention = false;
@@ -50,6 +50,13 @@ const std::vector<ModelOptions>& all_options() {
     made[5].head = HeadKind::kNone;
     made[5].sparsity = 1.0;
     made[6].layers = 0;
+    made[7].embedding = 20;
+    made[8].embedding = 130;  // more tiles than the layers have
+    made[8].integer_attention = false;
+    made[8].head = HeadKind::kEveryToken;
+    made[9].embedding = 20;
+    made[9].int8 = false;
+    made[9].integer_attention = false;
     return made;
   }();
   return options;

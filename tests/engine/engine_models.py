@@ -33,12 +33,18 @@ class Recipe:
     activation: str = "gelu"
     labels: int = 3
     padding: int = 1
+    embedding: int = 20
     seed: int = 0
 
     @property
     def counts_from_padding(self) -> bool:
         """Whether it is a RoBERTa by another name: positions from the padding's id on, one type of tokens."""
         return self.family in ("roberta", "xlm-roberta", "camembert")
+
+    @property
+    def embedded(self) -> int:
+        """Size of its embeddings."""
+        return self.embedding if self.family == "electra" else self.hidden
 
     @property
     def prefix(self) -> str:
@@ -89,9 +95,9 @@ _LAYERS: dict[str, dict[str, str]] = {
         "norm2": "output.LayerNorm",
     },
 }
-_LAYERS |= dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _LAYERS["bert"])
+_LAYERS |= dict.fromkeys(("electra", "roberta", "xlm-roberta", "camembert"), _LAYERS["bert"])
 _CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "mpnet": "MPNet"}
-_CLASSES |= {"roberta": "Roberta", "xlm-roberta": "XLMRoberta", "camembert": "Camembert"}
+_CLASSES |= {"electra": "Electra", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "camembert": "Camembert"}
 
 
 def configuration(recipe: Recipe) -> dict[str, Any]:
@@ -110,8 +116,10 @@ def configuration(recipe: Recipe) -> dict[str, Any]:
         return config
     config |= {"hidden_size": recipe.hidden, "num_hidden_layers": recipe.layers, "num_attention_heads": recipe.heads}
     config |= {"intermediate_size": recipe.intermediate, "hidden_act": recipe.activation, "layer_norm_eps": 1e-7}
-    if recipe.family == "bert":
+    if recipe.family in ("bert", "electra"):
         config["type_vocab_size"] = 2
+    if recipe.family == "electra":
+        config["embedding_size"] = recipe.embedding
     if recipe.counts_from_padding:
         config |= {"type_vocab_size": 1, "pad_token_id": recipe.padding, "bos_token_id": 0, "eos_token_id": 2}
     if recipe.family == "mpnet":
@@ -165,9 +173,10 @@ class _Writer:
             self.grids[f"{name}.weight_scale"] = scale
         self.tensors[f"{name}.weight"] = values
 
-    def norm(self, name: str) -> None:
-        self.tensors[f"{name}.weight"] = 1 + self.normal(self.recipe.hidden, scale=0.1)
-        self.tensors[f"{name}.bias"] = self.normal(self.recipe.hidden, scale=0.1)
+    def norm(self, name: str, features: int | None = None) -> None:
+        size = features or self.recipe.hidden
+        self.tensors[f"{name}.weight"] = 1 + self.normal(size, scale=0.1)
+        self.tensors[f"{name}.bias"] = self.normal(size, scale=0.1)
 
     @property
     def names(self) -> dict[str, str]:
@@ -177,12 +186,16 @@ class _Writer:
         recipe, names = self.recipe, self.names
         base = "" if recipe.head == "Model" else f"{recipe.prefix}."
         hidden = recipe.hidden
-        self.table(f"{base}embeddings.word_embeddings", WORDS, hidden)
-        self.table(f"{base}embeddings.position_embeddings", POSITIONS, hidden)
-        if recipe.family == "bert" or recipe.counts_from_padding:
+        self.table(f"{base}embeddings.word_embeddings", WORDS, recipe.embedded)
+        self.table(f"{base}embeddings.position_embeddings", POSITIONS, recipe.embedded)
+        if recipe.family in ("bert", "electra") or recipe.counts_from_padding:
             rows = 1 if recipe.counts_from_padding else 2
-            self.table(f"{base}embeddings.token_type_embeddings", rows, hidden)
-        self.norm(f"{base}embeddings.LayerNorm")
+            self.table(f"{base}embeddings.token_type_embeddings", rows, recipe.embedded)
+        self.norm(f"{base}embeddings.LayerNorm", recipe.embedded)
+        if recipe.embedded != hidden:  # quantization leaves this one in float
+            name = f"{base}embeddings_project"
+            self.tensors[f"{name}.weight"] = self.normal(hidden, recipe.embedded, scale=recipe.embedded**-0.5)
+            self.tensors[f"{name}.bias"] = self.normal(hidden, scale=0.1)
         stack = "transformer" if recipe.family == "distilbert" else "encoder"
         for number in range(recipe.layers):
             layer = f"{base}{stack}.layer.{number}."

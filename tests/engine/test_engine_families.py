@@ -59,6 +59,14 @@ def test_one_type_of_tokens_and_positions_behind_the_padding_id(tmp_path):
         Engine.load(tmp_path)
 
 
+def test_embeddings_of_another_size_are_checked_against_their_config(tmp_path):
+    config = json.loads((write_model(tmp_path, Recipe(family="electra")) / "config.json").read_text())
+    for size, message in ((21, r"shape \[60, 20\], \[any, 21\] is needed"), (None, "embedding_size is None, allowed")):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"embedding_size": size}))
+        with pytest.raises(CheckpointError, match=message):
+            Engine.load(tmp_path)
+
+
 def test_the_page_lists_the_families_and_heads_of_the_registry():
     page = (Path(__file__).parents[2] / "docs" / "engine.md").read_text(encoding="utf-8")
     steps = {

@@ -36,7 +36,7 @@ def reference(folder, recipe):
 def reference_outputs(model, recipe, ids, mask=None, types=None):
     inputs = {"input_ids": torch.as_tensor(ids)}
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"]) if mask is None else torch.as_tensor(mask)
-    if types is not None and recipe.family == "bert":
+    if types is not None and recipe.family in ("bert", "electra"):
         inputs["token_type_ids"] = torch.as_tensor(types)
     found = model(**inputs, output_hidden_states=True)
     hidden = found.hidden_states[-1].numpy()
@@ -109,10 +109,13 @@ RECIPES = [
     Recipe(head="Model", family="mpnet", int8=False),
     *(
         Recipe(family=family, head=head, int8=int8, labels=2)
-        for family in ("roberta", "xlm-roberta", "camembert")
+        for family in ("roberta", "xlm-roberta", "camembert", "electra")
         for head in AUTO
         for int8 in (False, True)
     ),
+    Recipe(family="electra", attention_products=True, int8_tables=True, embedding=130),
+    Recipe(family="electra", sparsity=0.0, int8=False, hidden=36, heads=6, intermediate=50, layers=1, embedding=36),
+    Recipe(family="electra", attention_products=True, embedding=48),
     Recipe(family="roberta", attention_products=True, int8_tables=True, padding=9),
     Recipe(family="roberta", sparsity=0.0, int8=False, hidden=36, heads=6, intermediate=50, layers=1, padding=0),
 ]
@@ -168,7 +171,7 @@ def test_every_kind_of_model_computes_what_pytorch_does(made, recipe):
 
 @pytest.mark.parametrize("kernel", kernel_names())
 @pytest.mark.parametrize(
-    "recipe", [Recipe(attention_products=True), Recipe(), Recipe(family="mpnet"), Recipe(family="roberta")], ids=str
+    "recipe", [Recipe(attention_products=True), Recipe(), *map(Recipe, ("mpnet", "roberta", "electra"))], ids=str
 )
 def test_any_length_computes_what_pytorch_does(made, recipe, kernel):
     folder, model = made(recipe)

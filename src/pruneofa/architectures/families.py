@@ -37,6 +37,8 @@ class Family:
         output_norm: The LayerNorm behind the feed-forward part.
         classifier: Modules of a sequence-classification head and the activation behind each, in order; `{base}` stands
             for the encoder's prefix with its dot.
+        embedding_key: Key of its config for the size of its embeddings, where they have one of their own.
+        embedding_projection: The Linear from that size to the layers', within the encoder; only where the two differ.
         hidden_key, layers_key, heads_key, intermediate_key, activation_key: Keys of its config.
         has_token_types: It embeds token types.
         has_relative_positions: Attention scores get a bias by distance, from a table in buckets (T5, MPNet).
@@ -54,6 +56,8 @@ class Family:
     attention_norm: str = "attention.output.LayerNorm"
     output_norm: str = "output.LayerNorm"
     classifier: tuple[tuple[str, str], ...] = ()
+    embedding_key: str | None = None
+    embedding_projection: str = "embeddings_project"
     hidden_key: str = "hidden_size"
     layers_key: str = "num_hidden_layers"
     heads_key: str = "num_attention_heads"
@@ -191,6 +195,13 @@ for _family in (
     _ROBERTA,
     replace(_ROBERTA, model_type="xlm-roberta"),
     replace(_ROBERTA, model_type="camembert"),
-    replace(_BERT, model_type="electra", prefix="electra", in_engine=False),
+    replace(
+        _BERT,
+        model_type="electra",
+        prefix="electra",
+        classifier=(("classifier.dense", "gelu"), ("classifier.out_proj", "none")),
+        embedding_key="embedding_size",
+        in_engine=True,
+    ),
 ):
     register_family(_family)

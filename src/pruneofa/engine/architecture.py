@@ -40,6 +40,7 @@ class Dimensions:
     """
 
     hidden: int
+    embedding: int
     layers: int
     heads: int
     intermediate: int
@@ -103,6 +104,7 @@ def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensi
         padding = whole("pad_token_id", _LARGEST, 0, 1) if family.fixed_padding is None else family.fixed_padding
     return Dimensions(
         hidden=hidden,
+        embedding=hidden if family.embedding_key is None else whole(family.embedding_key, _LARGEST),
         layers=whole(family.layers_key, 1024),
         heads=heads,
         intermediate=whole(family.intermediate_key, _LARGEST),

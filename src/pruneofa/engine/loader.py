@@ -141,7 +141,12 @@ class _Loader:
                 f"{self._base}encoder.relative_attention_bias.weight", (sizes.relative_buckets, sizes.heads)
             )
             bias = bias_by_distance(table, max_tokens)
-        embedding_norm = self._norm(f"{embeddings}LayerNorm")
+        embedding_norm = self._norm(f"{embeddings}LayerNorm", sizes.embedding)
+        projection = None
+        if sizes.embedding != sizes.hidden:
+            # float32 always: int8 models leave it in float too, and all that follows depends on it.
+            module = f"{self._base}{family.embedding_projection}"
+            projection = self._linear(module, (sizes.hidden, sizes.embedding), bfloat16=False)
         try:
             native = self._native.Model.of(
                 heads=sizes.heads,
@@ -154,6 +159,7 @@ class _Loader:
                 positions=positions,
                 types=types,
                 embedding_norm=embedding_norm,
+                embedding_projection=projection,
                 layers=[layer.result() for layer in layers],
                 relative_bias=bias,
                 head_kind=head.kind,
@@ -179,7 +185,7 @@ class _Loader:
             output_norm=self._norm(base + family.output_norm),
         )
 
-    def _linear(self, module: str, shape: tuple[int, int] | None) -> Any:
+    def _linear(self, module: str, shape: tuple[int, int] | None, *, bfloat16: bool = True) -> Any:
         name = f"{module}.weight"
         rows = self._shape(name, shape)[0]
         bias = None
@@ -188,7 +194,7 @@ class _Loader:
         grids = self._grids.modules.get(module)
         try:
             if grids is None or grids.input is None:
-                return self._native.Linear.float32(self._source.values(name), bias, self._bfloat16)
+                return self._native.Linear.float32(self._source.values(name), bias, bfloat16 and self._bfloat16)
             self._check_scale(module, grids.weight_scale, rows)
             levels = self._source.levels(name, grids.weight_scale)
             return self._native.Linear.int8(levels, grids.weight_scale, bias, grids.input, grids.output)
@@ -198,10 +204,10 @@ class _Loader:
     def _table(self, module: str) -> tuple[Any, int]:
         name = f"{module}.weight"
         shape = self._shape(name, None)
-        if shape[1] != self._dimensions.hidden:
+        size = self._dimensions.embedding
+        if shape[1] != size:
             raise CheckpointError(
-                f"{self._source.path}: tensor {name!r} has the shape {list(shape)}, [any, {self._dimensions.hidden}] "
-                "is needed"
+                f"{self._source.path}: tensor {name!r} has the shape {list(shape)}, [any, {size}] is needed"
             )
         grids = self._grids.modules.get(module)
         try:
@@ -213,8 +219,8 @@ class _Loader:
         except ValueError as error:
             raise self._fault(error, name) from None
 
-    def _norm(self, module: str) -> Any:
-        size = (self._dimensions.hidden,)
+    def _norm(self, module: str, features: int | None = None) -> Any:
+        size = (features or self._dimensions.hidden,)
         weight, bias = f"{module}.weight", f"{module}.bias"
         if self._source.shape(weight) is None and self._source.shape(f"{module}.gamma") is not None:
             weight, bias = f"{module}.gamma", f"{module}.beta"  # as the first BERT models were published
