@@ -76,12 +76,14 @@ class _Parts:
             settings[name] = rng.choice(hostile)
         has_head = settings["head_kind"] != "none"
         head = [(self._linear(hidden, hidden), "tanh"), (self._linear(3, hidden), "none")] if has_head else []
-        tables = [native.Table.float32(self._floats(self._size(rows), self._size(hidden))) for rows in (30, 20)]
+        embedding = hidden if rng.random() < 0.7 else rng.choice((1, 8, 65, 130))
+        tables = [native.Table.float32(self._floats(self._size(rows), self._size(embedding))) for rows in (30, 20)]
         model = native.Model.of(
             words=tables[0],
             positions=tables[1],
             types=None,
-            embedding_norm=self._norm(),
+            embedding_norm=self._norm(embedding),
+            embedding_projection=None if embedding == hidden else self._linear(hidden, embedding),
             layers=layers,
             head=head,
             **settings,
@@ -117,5 +119,6 @@ class _Parts:
         output = self._grid() if self._alike else rng.choice((None, self._grid()))
         return self._native.Linear.int8(levels, scales, bias, self._grid(), output)
 
-    def _norm(self) -> Any:
-        return self._native.Norm.float32(*(self._floats(self._size(self._hidden)) for _ in range(2)))
+    def _norm(self, features: int | None = None) -> Any:
+        size = features or self._hidden
+        return self._native.Norm.float32(*(self._floats(self._size(size)) for _ in range(2)))

@@ -40,6 +40,7 @@ def parts(**changes):
         "positions": table(),
         "types": None,
         "embedding_norm": norm(),
+        "embedding_projection": None,
         "layers": [layer()],
         "relative_bias": None,
         "head_kind": "none",
@@ -65,6 +66,14 @@ def test_a_small_model_runs():
     assert hidden.shape == (3, 8)
     assert np.isfinite(hidden).all()
     assert logits is None
+
+
+def test_embeddings_of_another_size_need_a_projection_of_theirs():
+    small = {"words": table(columns=4), "positions": table(columns=4), "embedding_norm": norm(4)}
+    assert run(parts(**small, embedding_projection=linear(8, 4)))[0].shape == (3, 8)
+    again = {"words": table(columns=4), "positions": table(columns=4), "embedding_norm": norm(4)}
+    with pytest.raises(ValueError, match=r"embedding_projection has the shape \[8, 8\], the model needs \[8, 4\]"):
+        parts(**again, embedding_projection=linear(8, 8))
 
 
 @pytest.mark.parametrize(
