@@ -1,5 +1,6 @@
 """An opened model: a compressed file gives in memory what its folder gives."""
 
+import json
 import shutil
 
 import pytest
@@ -192,3 +193,34 @@ def test_a_name_on_the_hub_is_int8_where_its_repository_says_so(finished_run, mo
         opened.quantization()
     repository.update(folder=finished_run / "transfer", reachable=True)
     assert opened.quantization() is None
+
+
+@pytest.mark.parametrize("values", [{"id2label": ["a", "b"]}, {"pad_token_id": "0"}, {"max_position_embeddings": "32"}])
+def test_a_config_of_other_types_is_one_error_that_names_it(folder, values):
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | values), encoding="utf-8")
+    for read in (open_model(str(folder)).config, open_model(str(folder)).tokenizer):
+        with pytest.raises(CheckpointError, match="can't be read"):
+            read()
+
+
+def test_a_hidden_size_of_nothing_is_an_error(folder):
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 0}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="can't be loaded"):
+        open_model(str(folder)).float_model(AutoModelForMaskedLM)
+
+
+def test_a_folder_without_a_vocabulary_has_no_tokenizer(folder):
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match="no vocabulary"):
+        open_model(str(folder)).tokenizer()
+
+
+@pytest.mark.parametrize("length", [0, -1, "20", True])
+def test_a_length_that_nothing_can_be_cut_to_is_named(folder, length):
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": length}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="model_max_length is"):
+        open_model(str(folder)).tokenizer()

@@ -13,7 +13,7 @@ from torch import nn
 from pruneofa.architectures.linears import encoder_linears
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.lock import PatternLock, lock_pattern
-from pruneofa.sparsity.ownership import current_owner, mend_zeros
+from pruneofa.sparsity.ownership import current_owner, mend_zeros, zeros_mended
 from pruneofa.sparsity.pruner import Pruner
 
 
@@ -333,8 +333,8 @@ def test_a_copy_that_is_dense_on_purpose_stays_so(warnings) -> None:
     before = copy.deepcopy(teacher)
     pruner.attach(optimizer)
     train(model, pruner, optimizer, range(9))
-    mend_zeros(teacher, "saving")
-    assert same_state(teacher, before)
+    with zeros_mended(teacher, "saving"):
+        assert same_state(teacher, before)
     assert "if it is meant to be dense, all is well" in warnings[0]
     mend_zeros(before, "saving")  # a copy of a copy is told of no more
     assert len(warnings) == 1

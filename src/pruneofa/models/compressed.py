@@ -13,7 +13,8 @@ from pruneofa.models.opened import CompressedFile
 from pruneofa.models.saving import save_model
 from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.quantization.qat import check_fits, convert, is_prepared, state_of
-from pruneofa.sparsity.ownership import mend_zeros
+from pruneofa.sparsity.masks import unwrap
+from pruneofa.sparsity.ownership import zeros_mended
 
 __all__ = ["load_compressed", "save_compressed"]
 
@@ -30,8 +31,8 @@ def save_compressed(
     """Write a model of transformers into one small file, from which `load_compressed` gives one that computes the same.
 
     Args:
-        model: a model with a `save_pretrained`; it stays as it is, but for zeros that its pruner or lock promises and
-            that something has overwritten: these are put back.
+        model: a model with a `save_pretrained`, wrapped (`torch.compile`, DDP) or not; it stays as it is, but for zeros
+            that its pruner or lock promises and that something has overwritten: these are put back.
         path: the file to write, usually `*.pofa`.
         tokenizer: goes into the file too.
         form: "bitmask" (fast to load) or "packed" (smallest).
@@ -46,7 +47,19 @@ def save_compressed(
     """
     if form not in FORMS:
         raise ConfigurationError(f"form is {form!r}, allowed is {' or '.join(map(repr, FORMS))}")
-    mend_zeros(model, f"saving {path}")
+    plain = unwrap(model)
+    with zeros_mended(plain, f"saving {path}"):
+        return _save(plain, Path(path), tokenizer, form, int8, quantization)
+
+
+def _save(
+    model: Any,
+    path: Path,
+    tokenizer: Any,
+    form: str,
+    int8: bool,
+    quantization: QuantizedState | Literal["found"] | None,
+) -> CompressionSummary:
     if is_prepared(model):
         if quantization != "found":
             raise ConfigurationError(

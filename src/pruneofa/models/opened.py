@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -33,6 +34,10 @@ _BITS_ONLY = {
     "float8_e5m2": torch.float8_e5m2,
     "float8_e8m0": torch.float8_e8m0fnu,
 }
+
+
+# What transformers raises, with whatever a hostile or careless config or tokenizer file holds.
+_BAD_FILES = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, StrictDataclassError)
 
 
 def open_model(name_or_path: str) -> "OpenedModel":
@@ -138,7 +143,7 @@ class OpenedModel(ABC):
         may_differ = settings.pop("ignore_mismatched_sizes", False)
         try:
             model, report = self._from_pretrained(auto_class, **settings)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, RuntimeError, SafetensorError, *_BAD_FILES) as error:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(
@@ -162,19 +167,26 @@ class OpenedModel(ABC):
 
         try:
             return AutoConfig.from_pretrained(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"model {self.name!r}: its config.json can't be read: {first_line(error)}") from error
+        except (OSError, *_BAD_FILES) as error:
+            raise CheckpointError(
+                f"model {self.name!r}: its config.json can't be read: {first_line(error)}; correct it, or give an "
+                "intact model"
+            ) from error
 
     def _read_tokenizer(self, path: str | Path) -> Any:
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(path, use_fast=True)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True)
+        except (OSError, *_BAD_FILES) as error:
+            if self.file("config.json") is not None:
+                self._read_config(path)  # a broken config stops the tokenizer too, and is not its fault
             raise CheckpointError(
                 f"model {self.name!r}: its tokenizer can't be loaded: {first_line(error)}; give a folder with an "
                 "intact tokenizer.json"
             ) from error
+        _check_tokenizer(tokenizer, self.name)
+        return tokenizer
 
 
 class FolderOrHubModel(OpenedModel):
@@ -322,6 +334,21 @@ def without_weights(auto_class: Any, config: Any) -> Any:
     """
     with torch.device("meta"):
         return auto_class.from_config(config) if hasattr(auto_class, "from_config") else auto_class(config)
+
+
+def _check_tokenizer(tokenizer: Any, name: str) -> None:
+    """Refuse what transformers makes up where a folder has no vocabulary, and a length that nothing can be cut to."""
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise CheckpointError(
+            f"model {name!r}: its tokenizer has no vocabulary, so every word would be unknown; give a folder with "
+            "tokenizer.json or vocab.txt"
+        )
+    length = tokenizer.model_max_length
+    if isinstance(length, bool) or not isinstance(length, int | float) or not length >= 1:
+        raise CheckpointError(
+            f"model {name!r}: tokenizer_config.json: model_max_length is {length!r:.80}, allowed is a whole number "
+            "from 1; correct it, or leave it out"
+        )
 
 
 def _refuse_random_weights(model: Any, name: str, missing: set[str], head_is_trained: bool) -> None:

@@ -13,7 +13,8 @@ from pruneofa.errors import CheckpointError, ConfigurationError, first_line
 from pruneofa.models.opened import open_model
 from pruneofa.quantization.parameters import QuantizedState
 from pruneofa.ranks import on_first
-from pruneofa.sparsity.ownership import mend_zeros
+from pruneofa.sparsity.masks import unwrap
+from pruneofa.sparsity.ownership import zeros_mended
 
 __all__ = ["manifest_extra", "save_model"]
 
@@ -33,7 +34,7 @@ def save_model(
     Zeros that a pruner or a lock of the model promises, and that something has overwritten, are put back first.
 
     Args:
-        model: a plain model of transformers (after `convert`, where it was quantized).
+        model: a model of transformers, wrapped or not (after `convert`, where it was quantized).
         tokenizer: saved beside it, if given.
         output_dir: the stage's folder.
         stage: name of the stage.
@@ -42,8 +43,9 @@ def save_model(
         extra: further facts: base model, recipe.
     """
     _refuse_adapters(model)
-    mend_zeros(model, "saving")
-    on_first(lambda: _write_model(model, tokenizer, output_dir, stage, targets or {}, quantized, extra or {}))
+    plain = unwrap(model)
+    with zeros_mended(plain, "saving"):
+        on_first(lambda: _write_model(plain, tokenizer, output_dir, stage, targets or {}, quantized, extra or {}))
 
 
 def _refuse_adapters(model: Any) -> None:

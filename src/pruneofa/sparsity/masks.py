@@ -41,6 +41,11 @@ class MaskSet:
         self._masks[name] = mask
         self._counts = None
 
+    @property
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """Module name -> mask, as they are at any time; holding this does not hold the model."""
+        return self._masks
+
     def move_to(self, model: nn.Module) -> None:
         """Be the masks of `model`, a copy of the model so far, instead."""
         self._model = model

@@ -2,18 +2,23 @@
 
 The model's object remembers its owner, so that an owner lives as long as its model and can be found from it. Copies
 and pickles don't take it along: they are saved and loaded as if there had been none. A copy knows of whom it is one.
+Who saves by own code (`save_pretrained`, `state_dict`) is warned where the zeros are not there.
 """
 
 import logging
 import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from pruneofa.errors import ConfigurationError
 from pruneofa.sparsity.masks import MaskSet, unwrap
+from pruneofa.sparsity.shards import is_sharded
 
-__all__ = ["current_owner", "mend_zeros", "set_owner"]
+__all__ = ["current_owner", "mend_zeros", "set_owner", "zeros_mended"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,20 +26,44 @@ _ATTRIBUTE = "_mask_owner"
 
 
 class _Tag:
-    """What a model carries: its owner, or of a copy the tag of the model that was copied."""
+    """What a model carries: its owner; of a copy the tag of the model that was copied, and the masks of that one."""
 
-    def __init__(self, owner: Any = None, origin: "_Tag | None" = None) -> None:
+    def __init__(self, owner: Any = None) -> None:
         self.owner = owner
-        self.origin = None if origin is None else weakref.ref(origin)
+        self.origin: weakref.ref[_Tag] | None = None
+        # Of a copy, so that it can be told from a dense model when the model that was copied is gone.
+        self.masks: Mapping[str, torch.Tensor] = {}
+        self.told = False  # what was lost, of the saving that is going on
+
+    def _of_copy(self) -> "_Tag":
+        tag = _Tag()
+        tag.told = self.told
+        if self.owner is not None:  # a copy of a copy is told of no more
+            tag.origin, tag.masks = weakref.ref(self), self.owner.masks.tensors
+        return tag
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Tag":
-        return _Tag(origin=self)
+        return self._of_copy()
 
     def __copy__(self) -> "_Tag":
-        return _Tag(origin=self)
+        return self._of_copy()
 
     def __reduce__(self) -> Any:
         return type(None), ()
+
+
+class _StateWatch:
+    """Called by torch before a model's `state_dict()`, which is how anybody's own code saves one."""
+
+    def __call__(self, model: nn.Module, _prefix: str, _keep_vars: bool) -> None:
+        _tell_of_state(model)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_StateWatch":
+        return self
+
+    def __reduce__(self) -> Any:
+        # A pickled model is loaded where this package may be missing; there this takes any arguments and does nothing.
+        return getattr, ("", "format")
 
 
 def _tag(model: nn.Module) -> _Tag | None:
@@ -63,8 +92,24 @@ def set_owner(model: nn.Module, owner: Any) -> None:
     tag = _tag(model)
     if tag is None:
         unwrap(model).__dict__[_ATTRIBUTE] = _Tag(owner)
+        unwrap(model).register_state_dict_pre_hook(_StateWatch())
     else:
         tag.owner = owner
+
+
+@contextmanager
+def zeros_mended(model: nn.Module, what: str) -> Iterator[None]:
+    """Save `model` within: `mend_zeros` before, and nothing is told twice."""
+    tag = _tag(model)
+    if tag is None or tag.told:
+        yield
+        return
+    mend_zeros(model, what)
+    tag.told = True
+    try:
+        yield
+    finally:
+        tag.told = False
 
 
 def mend_zeros(model: nn.Module, what: str) -> int:
@@ -98,26 +143,54 @@ def mend_zeros(model: nn.Module, what: str) -> int:
     return _tell_of_copy(unwrap(model), what)
 
 
+def _tell_of_state(model: nn.Module) -> None:
+    """Weights that leave by `state_dict()` (`save_pretrained`, `torch.save`) without the zeros that masks promise.
+
+    They are told of and not changed: reading a state is no reason to write weights. Saving by `save_model` and
+    `save_compressed` has mended them before it comes here.
+    """
+    tag, owner = _tag(model), current_owner(model)
+    if tag is None or tag.told:
+        return
+    if owner is None:
+        _tell_of_copy(model, "state_dict()")
+        return
+    if owner.detached or any(is_sharded(weight) for _, weight in owner.masks.weights()):
+        return
+    lost = sum(owner.masks.lost().values())
+    if lost:
+        logger.warning(
+            "state_dict(): %d weights under the masks of the %s are not zero: something wrote them after the last "
+            "step. They stay so in what is saved now; to have the zeros, call put_back_zeros('saving') of it before",
+            lost,
+            type(owner).__name__,
+        )
+
+
 def _tell_of_copy(model: nn.Module, what: str) -> int:
     """A copy (averaged weights, say) of a model with masks that lacks their zeros."""
     tag = _tag(model)
-    origin = None if tag is None or tag.origin is None else tag.origin()
-    if origin is None or origin.owner is None:
+    if tag is None or tag.origin is None:
         return 0
-    masks: MaskSet = origin.owner.masks
+    origin = tag.origin()
+    owner = None if origin is None else origin.owner
+    masks: Mapping[str, torch.Tensor] = tag.masks if owner is None else owner.masks.tensors
     modules = dict(model.named_modules())
     if any(name not in modules or modules[name].weight.shape != masks[name].shape for name in masks):
         return 0
-    lost = sum(MaskSet(model, {name: masks[name] for name in masks}).lost().values())
+    held = MaskSet(model, masks)
+    lost = sum(held.lost().values())
     if lost:
+        remedy = "train copies under a lock_pattern of their own"
+        if owner is not None:
+            remedy = f"call move_to(copy) of that model's {type(owner).__name__}"
         logger.warning(
             "%s: this %s is a copy of one whose masks hold %.2f %% zeros, and %d of these are not zero in the copy "
-            "(averaged weights?). To give it the zeros, call move_to(copy) of that model's %s; if it is meant to be "
-            "dense, all is well",
+            "(averaged weights?). To give it the zeros, %s; if it is meant to be dense, all is well",
             what,
             type(model).__name__,
-            100 * masks.sparsity(),
+            100 * held.sparsity(),
             lost,
-            type(origin.owner).__name__,
+            remedy,
         )
     return lost

@@ -26,6 +26,7 @@ BY_ALPHABET = ["contradiction", "entailment", "neutral"]
         ((1.5, "1.5", Decimal("1.5")), "1.5"),
         (("007",), "007"),
         ((" fresh ",), "fresh"),
+        (("caf\u00e9", "cafe\u0301 "), "caf\u00e9"),
         ((None, "", "  ", math.nan, Decimal("NaN")), None),
         ((10**30,), str(10**30)),
         ((1e300,), "1e+300"),

@@ -8,6 +8,7 @@
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -54,7 +55,8 @@ def label_text(value: Any) -> str | None:
 @lru_cache(4096)
 def _plain(written: str) -> str | None:
     """The label in a text."""
-    text = written.strip()
+    # An accent written as one character or as two is one label.
+    text = unicodedata.normalize("NFC", written.strip())
     if _WHOLE.fullmatch(text):
         return str(int(text.partition(".")[0])) if len(text) < 1000 else text
     if text.casefold() in ("true", "false"):
