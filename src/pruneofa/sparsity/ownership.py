@@ -92,7 +92,7 @@ def set_owner(model: nn.Module, owner: Any) -> None:
     tag = _tag(model)
     if tag is None:
         unwrap(model).__dict__[_ATTRIBUTE] = _Tag(owner)
-        unwrap(model).register_state_dict_pre_hook(_StateWatch())
+        unwrap(model).register_state_dict_pre_hook(_StateWatch())  # type: ignore[no-untyped-call]
     else:
         tag.owner = owner
 
