@@ -206,3 +206,12 @@ def test_one_long_text_among_short_ones_is_not_paid_for_by_all(tmp_path, monkeyp
     )
     engine.embed(["the cat"] * 255 + ["the cat sat on the mat " * 20])
     assert max(sizes, default=0) <= 256 * engine.max_tokens
+
+
+def test_vectors_are_cut_behind_all_modules_where_the_folder_says_so(tmp_path):
+    folder = sentence_folder(tmp_path / "model", ("Pooling", MEAN), ("Normalize", None))
+    change(folder, "config_sentence_transformers.json", truncate_dim=6)
+    assert assert_same(folder).shape == (len(TEXTS), 6)
+    change(folder, "config_sentence_transformers.json", truncate_dim="6")
+    with pytest.raises(CheckpointError, match="truncate_dim is '6', allowed is a whole number from 1, or null"):
+        Engine.load(folder).embed("the cat")

@@ -10,7 +10,7 @@ from pruneofa.checkpoint.safetensors_file import SafetensorsBytes
 from pruneofa.engine.tokenization import TextTokenizer
 from pruneofa.errors import CheckpointError
 from pruneofa.folder.files import ModelFiles
-from pruneofa.folder.sentence_modules import Dense, Normalize, Pooling, SentenceModules, read_sentence_modules
+from pruneofa.folder.sentence_modules import Dense, Normalize, Pooling, SentenceModules, Truncate, read_sentence_modules
 
 __all__ = ["SentenceRules", "normalized", "pooled"]
 
@@ -49,6 +49,8 @@ class SentenceRules:
         for number, step in enumerate(self.modules.steps):
             if isinstance(step, Normalize):
                 vectors = normalized(vectors) if normalize is None else vectors
+            elif isinstance(step, Truncate):
+                vectors = vectors[:, : step.size]
             else:
                 vectors = self._layers[number](vectors)
         return normalized(vectors) if normalize else vectors

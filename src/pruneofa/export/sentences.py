@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pruneofa.checkpoint.safetensors_file import SafetensorsBytes
 from pruneofa.errors import CheckpointError
 from pruneofa.folder.files import ModelFiles
-from pruneofa.folder.sentence_modules import Dense, Normalize, SentenceModules
+from pruneofa.folder.sentence_modules import Dense, Normalize, SentenceModules, Truncate
 
 __all__ = ["SentenceVector"]
 
@@ -36,9 +36,7 @@ class SentenceVector(nn.Module):
     def __init__(self, modules: SentenceModules, files: ModelFiles | None = None) -> None:
         super().__init__()
         self.modules_said = modules
-        self.steps = nn.ModuleList(
-            _DenseStep(step, files) if isinstance(step, Dense) else _NormalizeStep() for step in modules.steps
-        )
+        self.steps = nn.ModuleList(_step(step, files) for step in modules.steps)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -72,6 +70,21 @@ def _pool(mode: str, states: Tensor, mask: Tensor) -> Tensor:
         kept = kept * torch.cumsum(torch.ones_like(mask), dim=1).unsqueeze(-1).to(states.dtype)
     count = torch.clamp(kept.sum(dim=1), min=1e-9)
     return (states * kept).sum(dim=1) / (torch.sqrt(count) if mode == "mean_sqrt_len_tokens" else count)
+
+
+def _step(step: Dense | Normalize | Truncate, files: ModelFiles | None) -> nn.Module:
+    if isinstance(step, Dense):
+        return _DenseStep(step, files)
+    return _TruncateStep(step.size) if isinstance(step, Truncate) else _NormalizeStep()
+
+
+class _TruncateStep(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors[:, : self.size]
 
 
 class _NormalizeStep(nn.Module):

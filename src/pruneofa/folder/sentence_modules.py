@@ -9,7 +9,7 @@ from pruneofa.checkpoint.strict_json import parse_json
 from pruneofa.errors import CheckpointError
 from pruneofa.folder.files import MAX_JSON_BYTES, MODULES_NAME, ModelFiles, read_object
 
-__all__ = ["POOLING_MODES", "Dense", "Normalize", "Pooling", "SentenceModules", "read_sentence_modules"]
+__all__ = ["POOLING_MODES", "Dense", "Normalize", "Pooling", "SentenceModules", "Truncate", "read_sentence_modules"]
 
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 """Ways from the states of a text's tokens to one vector; of several the vectors stand one behind the other."""
@@ -54,6 +54,13 @@ class Normalize:
 
 
 @dataclass(frozen=True)
+class Truncate:
+    """The first `size` numbers of the vector alone (Matryoshka embeddings)."""
+
+    size: int
+
+
+@dataclass(frozen=True)
 class SentenceModules:
     """What a folder says of a text's vector.
 
@@ -66,7 +73,7 @@ class SentenceModules:
     """
 
     pooling: Pooling = Pooling()
-    steps: tuple[Dense | Normalize, ...] = ()
+    steps: tuple[Dense | Normalize | Truncate, ...] = ()
     max_length: int | None = None
     lower_case: bool = False
     prompt: str = ""
@@ -91,7 +98,7 @@ def read_sentence_modules(files: ModelFiles) -> SentenceModules | None:
     if not isinstance(modules, list) or not modules or not all(isinstance(module, dict) for module in modules):
         raise CheckpointError(f"{where}: holds {type(modules).__name__}, a list of modules is needed; save it again")
     pooling: Pooling | None = None
-    steps: list[Dense | Normalize] = []
+    steps: list[Dense | Normalize | Truncate] = []
     transformer: str | None = None
     for number, module in enumerate(modules):
         kind, folder = _kind(module, where), _folder(module, files)
@@ -111,6 +118,8 @@ def read_sentence_modules(files: ModelFiles) -> SentenceModules | None:
                 "Transformer, then Pooling, then any of Dense, Normalize and Dropout; compute such embeddings with "
                 "sentence-transformers"
             )
+    if (size := _truncated_size(files)) is not None:
+        steps.append(Truncate(size))
     settings = _transformer_settings(files, transformer or "")
     return SentenceModules(
         pooling=pooling or Pooling(),
@@ -209,6 +218,19 @@ def _max_length(settings: dict[str, Any], files: ModelFiles) -> int | None:
             "from 1, or null"
         )
     return length
+
+
+def _truncated_size(files: ModelFiles) -> int | None:
+    """What `truncate_dim` says: sentence-transformers cuts the vector behind all modules."""
+    name = "config_sentence_transformers.json"
+    size = (read_object(files, name) or {}).get("truncate_dim")
+    if size is None:
+        return None
+    if type(size) is not int or size < 1:
+        raise CheckpointError(
+            f"{files.path}: {name}: truncate_dim is {size!r:.80}, allowed is a whole number from 1, or null"
+        )
+    return size
 
 
 def _prompt(files: ModelFiles) -> str:
