@@ -1,5 +1,7 @@
 """Compressed files: the engine computes from a `.pofa` file what it computes from the folder."""
 
+import json
+
 import numpy as np
 import pytest
 from engine_models import Recipe, token_ids, write_model, write_tokenizer
@@ -76,3 +78,29 @@ def test_a_cut_file_is_refused(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="does not match the SHA-256 in the manifest"):
             Engine.load(path)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+@pytest.mark.parametrize("head", ["ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"])
+def test_a_head_that_the_config_does_not_name_is_found_by_its_weights(tmp_path, family, head):
+    labels = 2 if head == "ForQuestionAnswering" else 3
+    folder = write_model(tmp_path / "model", Recipe(family=family, head=head, int8=False, labels=labels))
+    expected = Engine.load(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": None}))
+    found = Engine.load(folder)
+    assert found.task == expected.task is not None
+    ids = token_ids(0, 2, 9)
+    assert np.array_equal(found.run(ids).logits, expected.run(ids).logits)
+
+
+def test_a_head_for_answers_has_two_rows(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = write_model(tmp_path / "model", Recipe(head="ForQuestionAnswering", int8=False))
+    weights = load_file(folder / "model.safetensors")
+    weights["qa_outputs.weight"] = np.repeat(weights["qa_outputs.weight"], 2, axis=0)
+    weights["qa_outputs.bias"] = np.repeat(weights["qa_outputs.bias"], 2)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"question answering has 4 rows, 2 are needed \(start and end\)"):
+        Engine.load(folder)

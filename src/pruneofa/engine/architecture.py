@@ -1,5 +1,6 @@
 """Which encoders the engine runs, and what their configuration must say."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,18 +116,27 @@ def dimensions_of(config: dict[str, Any], family: Family, where: str) -> Dimensi
     )
 
 
-def head_of(config: dict[str, Any], family: Family, base: str) -> Head:
+def head_of(config: dict[str, Any], family: Family, base: str, holds: Callable[[str], bool]) -> Head:
     """The head that the configuration's `architectures` names; none for a bare encoder or a masked language model.
+
+    Where the configuration names none, the weights say which head there is.
 
     Args:
         base: What module names of the encoder start with, such as `"bert."`.
+        holds: Whether the model holds a tensor of this name.
     """
+    steps = tuple((module.format(base=base), activation) for module, activation in family.classifier)
     architectures = config.get("architectures")
-    name = architectures[0] if isinstance(architectures, list) and architectures else ""
-    if not isinstance(name, str):
+    name = architectures[0] if isinstance(architectures, list) and architectures else None
+    if not isinstance(name, str) or not name:
         name = ""
+        if holds("qa_outputs.weight"):
+            name = "ForQuestionAnswering"
+        elif steps and all(holds(f"{module}.weight") for module, _ in steps):
+            name = "ForSequenceClassification"
+        elif holds("classifier.weight"):
+            name = "ForTokenClassification"
     if name.endswith("ForSequenceClassification"):
-        steps = tuple((module.format(base=base), activation) for module, activation in family.classifier)
         return Head("first_token", "classify", steps)
     if name.endswith("ForQuestionAnswering"):
         return Head("every_token", "answer", (("qa_outputs", "none"),))

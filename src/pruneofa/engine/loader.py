@@ -122,10 +122,16 @@ class _Loader:
         family, sizes = self._family, self._dimensions
         embeddings = f"{self._base}embeddings."
         words = pool.submit(self._table, f"{embeddings}word_embeddings")
-        head = head_of(self._config, family, self._base)
+        head = head_of(self._config, family, self._base, lambda name: self._source.shape(name) is not None)
         layers = [
             pool.submit(self._layer, f"{self._base}{family.layer.format(number)}.") for number in range(sizes.layers)
         ]
+        rows = (self._source.shape("qa_outputs.weight") or (2,))[0]
+        if head.task == "answer" and rows != 2:
+            raise CheckpointError(
+                f"{self._source.path}: its head for question answering has {rows} rows, 2 are needed (start and end); "
+                "give a model that was trained for it"
+            )
         steps = [(pool.submit(self._linear, module, None), activation) for module, activation in head.steps]
         word_table, vocabulary = words.result()  # in this order, so that of several faults the same is told each time
         positions, position_rows = self._table(f"{embeddings}position_embeddings")

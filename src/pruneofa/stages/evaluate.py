@@ -85,6 +85,11 @@ def evaluate_model(path: str, task: TaskConfig, *, engine: bool = False, device:
     tokenizer = opened.tokenizer()
     config = opened.config()
     kind = _kind(config, task)
+    if kind == "question_answering" and config.num_labels != 2:
+        raise CheckpointError(
+            f"model {path!r}: its head for question answering has {config.num_labels} rows, 2 are needed (start and "
+            "end); give a model that was trained for it"
+        )
     model = _load(path, opened, config, kind, engine).to(device)
     labels = labels_for_task(f"model {path!r}", model.config, task)
     names = None if labels is None else list(labels.names)
