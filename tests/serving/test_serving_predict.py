@@ -60,8 +60,7 @@ def test_every_layout_is_read(cli, task_models, tmp_path, name):
     if name.endswith(".parquet"):
         pyarrow.parquet.write_table(pyarrow.table({"text": few}), path)
     else:
-        between = "\n\n" if name.endswith(".txt") else "\n"
-        path.write_text(between.join([*([] if name.endswith(".txt") else ["text"]), *few]) + "\n")
+        path.write_text("\n".join([*([] if name.endswith(".txt") else ["text"]), *few]) + "\n")
     outcome = cli("predict", task_models["embed"], path)
     vectors = [json.loads(line)["vector"] for line in outcome.out.splitlines()]
     np.testing.assert_array_equal(np.float32(vectors), Engine.load(task_models["embed"]).embed(few))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pruneofa.data.sources.reading import is_file_source, read_rows
+from pruneofa.data.sources.text_file import read_text_lines
 from pruneofa.data.sources.rows import Row, text_value
 from pruneofa.engine.engine import Engine
 from pruneofa.errors import ConfigurationError, DataError
@@ -31,7 +32,7 @@ def predict_file(
 
     Args:
         engine: What answers.
-        source: What `read_rows` reads; labels are neither needed nor read.
+        source: What `read_rows` reads, but each line of a text file is a text; labels are neither needed nor read.
         output: A `.jsonl`, `.csv` or `.parquet` file, or an open binary file that gets JSON lines.
         text_column: Column of the text (default: text); of a model that answers questions that of the question.
         text_pair_column: Column of a pair's second text; of a model that answers questions that of the context.
@@ -50,7 +51,12 @@ def predict_file(
 
     def counted() -> Iterator[dict[str, Value]]:
         nonlocal count
-        found = predictions(engine, read_rows(source), text_column=text_column, text_pair_column=text_pair_column)
+        found = predictions(
+            engine,
+            read_rows(source, {".txt": read_text_lines}),
+            text_column=text_column,
+            text_pair_column=text_pair_column,
+        )
         for record in found:
             count += 1
             if progress is not None and count % _ROWS_AT_ONCE == 0:
