@@ -18,8 +18,8 @@ def predict(
     file: Annotated[
         str,
         typer.Argument(
-            help="Texts without labels: CSV, TSV (no quoting), JSON lines, Parquet, or text files with one text a line; a "
-            "glob or a folder of them."
+            help="Texts without labels: CSV, TSV (no quoting), JSON lines, Parquet, or text files, one text a line; "
+            "a glob or a folder of them."
         ),
     ],
     output: Annotated[

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pruneofa.data.sources.reading import is_file_source, read_rows
-from pruneofa.data.sources.text_file import read_text_lines
 from pruneofa.data.sources.rows import Row, text_value
+from pruneofa.data.sources.text_file import read_text_lines
 from pruneofa.engine.engine import Engine
 from pruneofa.errors import ConfigurationError, DataError
 from pruneofa.serving.writers import Value, write_records
