@@ -131,7 +131,7 @@ def test_an_activation_that_is_not_known(tmp_path):
 
 
 def test_windows_fit_a_short_model(tmp_path):
-    write_model(tmp_path, head="ForQuestionAnswering", positions=32)
+    write_model(tmp_path, head="ForQuestionAnswering", positions=32, num_labels=2)
     loaded = engine(tmp_path)
     context = " ".join(random_texts(3, 40, seed=5))
     answer = loaded.answer("the cat sat", context)
